@@ -1,0 +1,260 @@
+"""What a spec may name: models, tasks, optimisers, schedules, recorders, with their keys and defaults.
+
+Read by the configuration, so it imports nothing heavy: an entry holds the module that implements
+it and the keys that module's `build` takes. A key's entry is its default value, or a type where
+there is none. Defaults may be added but never changed: they are left out of a run's identity.
+
+Entries of papers whose code is not there yet name their module all the same: the graph of their
+runs is known and counted, and asking for their targets says in one line what is missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+from refigure.errors import UserError
+from refigure.reading import suggest, typed
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """A key that takes one of a few words; the first is its default."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Optional:
+    """A key that may be null, which is its default."""
+
+    kind: type
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing a spec may name.
+
+    Args:
+        module: where `build` (models, tasks, ...) is defined.
+        keys: key -> default value, type (no default), `OneOf` or `Optional`.
+    """
+
+    module: str
+    keys: dict[str, Any] = field(default_factory=dict)
+
+    def there(self) -> bool:
+        """Whether the module exists (it is looked up, not imported)."""
+        package = self.module.rpartition(".")[0]
+        return find_spec(package) is not None and find_spec(self.module) is not None
+
+
+def _one_of(*words: str) -> OneOf:
+    return OneOf(words)
+
+
+CATALOGUE: dict[str, dict[str, Entry]] = {
+    "model": {
+        "convnet": Entry(
+            "refigure.models.convnet",
+            {"k": int, "norm": _one_of("batch", "batch_affine", "none", "weight")},
+        ),
+        "resnet18": Entry(
+            "refigure.models.resnet", {"k": int, "norm": _one_of("batch", "batch_affine")}
+        ),
+        "tick_mlp": Entry("refigure.models.tick_mlp", {"width": 32, "layers": 2}),
+        "vit": Entry(
+            "refigure.models.vit",
+            {"patch": 4, "dim": 512, "depth": 6, "heads": 8, "mlp": 512, "dropout": 0.1},
+        ),
+        "mlp": Entry("refigure.models.mlp", {"k": int, "layers": 2}),
+        "vgg16": Entry("refigure.models.vgg", {"k": int, "dropout": 0.0}),
+        "wide_resnet28": Entry(
+            "refigure.models.wide_resnet", {"k": int, "dropout": 0.0, "final_momentum": 0.9}
+        ),
+        "plain_convnet": Entry("refigure.models.plain_convnet", {"widths": list, "head": "pool"}),
+        "resnet50": Entry("refigure.models.torchvision_nets", {}),
+        "swin_t": Entry("refigure.models.torchvision_nets", {"drop_path": 0.1}),
+        "cifar_resnet18": Entry("refigure.models.cifar_resnet", {"outputs": Optional(int)}),
+        "lstm_classifier": Entry(
+            "refigure.models.lstm",
+            {"embedding": int, "hidden": int, "config": str, "vectors": "uniform"},
+        ),
+        "lstm_language": Entry(
+            "refigure.models.lstm", {"hidden": int, "config": str, "forget_bias": 0.0}
+        ),
+    },
+    "task": {
+        "classification": Entry(
+            "refigure.tasks.classification", {"loss": _one_of("cross_entropy", "squared")}
+        ),
+        "binary": Entry("refigure.tasks.binary"),
+        "soft_targets": Entry(
+            "refigure.tasks.soft_targets", {"mixup": 0.8, "cutmix": 1.0, "smoothing": 0.1}
+        ),
+        "contrastive": Entry("refigure.tasks.contrastive", {"temperature": 0.07}),
+        "variational": Entry(
+            "refigure.tasks.variational",
+            {
+                "objective": _one_of("documents", "characters", "words"),
+                "kl": _one_of("authors", "molchanov"),
+                "kl_warmup": Optional(list),
+                "z_sampling": _one_of("object", "batch"),
+            },
+        ),
+    },
+    "optimiser": {
+        "sphere_sgd": Entry(
+            "refigure.training.optimisers",
+            {
+                "elr": float,
+                "radius": Optional(float),
+                "fixed": _one_of("total", "filters"),
+                "momentum": 0.0,
+            },
+        ),
+        "sgd": Entry(
+            "refigure.training.optimisers",
+            {"lr": float, "wd": 0.0, "momentum": 0.0, "norm": Optional(float)},
+        ),
+        "adam": Entry(
+            "refigure.training.adam",
+            {"lr": float, "wd": 0.0, "decoupled": False, "clip": Optional(float)},
+        ),
+    },
+    "schedule": {
+        "constant": Entry("refigure.training.schedules"),
+        "cosine": Entry(
+            "refigure.training.schedules",
+            {"by": _one_of("step", "epoch"), "warmup": 0, "period": Optional(int), "flat": 0},
+        ),
+        "linear_tail": Entry(
+            "refigure.training.schedules", {"flat": 0.5, "end": 0.9, "factor": 0.01}
+        ),
+        "ramp": Entry("refigure.training.schedules", {"flat": 0.25, "factor": 0.1}),
+        "stairs": Entry("refigure.training.schedules", {"at": [0.25, 0.5, 0.75], "factor": 0.1}),
+        "exponential": Entry("refigure.training.schedules", {"factor": 0.9885}),
+        "cycles": Entry(
+            "refigure.training.schedules",
+            {"first": int, "cycle": int, "ratio": float, "by": _one_of("epoch", "step")},
+        ),
+        "triangles": Entry(
+            "refigure.training.schedules",
+            {"first": int, "cycle": int, "ratio": float, "low": 0.01},
+        ),
+    },
+    "augment": {
+        "crop_flip": Entry("refigure.data.augment", {"padding": 4, "flip": True}),
+        "randaugment": Entry(
+            "refigure.data.randaugment", {"padding": 4, "operations": 2, "magnitude": 14}
+        ),
+        "resized_crop": Entry("refigure.data.resized_crop", {"size": 224}),
+        "swin": Entry("refigure.data.resized_crop", {"size": 224, "magnitude": 9}),
+        "simclr": Entry("refigure.data.views", {"low_area": 0.08, "jitter": 0.8, "flip": True}),
+    },
+    "init": {
+        "default": Entry("refigure.training.initial"),
+        "uniform_sphere": Entry("refigure.training.initial"),
+    },
+    "record": {
+        "train": Entry("refigure.training.recorders", {"gradient": True}),
+        "test": Entry("refigure.training.recorders", {"recomputed": False}),
+        "geometry": Entry("refigure.training.recorders"),
+        "filters": Entry("refigure.training.recorders"),
+        "step_norms": Entry("refigure.training.recorders"),
+        "correct": Entry("refigure.training.correctness", {"objects": 1024, "views": 10}),
+        "counts": Entry("refigure.training.counts"),
+    },
+    "recipe": {
+        "images": Entry(
+            "refigure.data.recipes",
+            {
+                "source": str,
+                "order_seed": 0,
+                "train": Optional(int),
+                "test": Optional(int),
+                "per_class": False,
+                "validation": 0,
+                "pool": Optional(int),
+                "standardise": _one_of("published", "channel", "global"),
+                "mean": [0.4914, 0.4822, 0.4465],
+                "std": [0.2023, 0.1994, 0.2010],
+                "noise": Optional(dict),
+                "label_noise": Optional(dict),
+            },
+        ),
+        "ticks": Entry("refigure.data.ticks", {"features": 16, "train": 512, "test": 2000}),
+        "documents": Entry(
+            "refigure.data.documents",
+            {"source": str, "length": int, "words": 20000, "validation": 0.15, "vectors": "none"},
+        ),
+        "characters": Entry("refigure.data.language", {"source": str, "length": 100}),
+        "words": Entry("refigure.data.language", {"source": str, "length": 35}),
+    },
+    "event": {
+        "calm_end": Entry("refigure.training.events", {"jump": 5.0, "floor": 0.02, "index": 1}),
+    },
+}
+
+
+def entry(kind: str, name: Any, where: str) -> Entry:
+    """The catalogue's entry of that kind and name.
+
+    Raises:
+        UserError: there is none; the nearest name is suggested.
+    """
+    known = CATALOGUE[kind]
+    if name not in known:
+        raise UserError(f"{where}: unknown {kind} '{name}'{suggest(name, known)}")
+    return known[name]
+
+
+def settings(kind: str, written: Any, where: str) -> dict[str, Any]:
+    """`{name: ..., key: ...}` with every key of that entry, defaults filled in and types checked.
+
+    Raises:
+        UserError: an unknown name or key, a missing key, a value of another type.
+    """
+    if isinstance(written, str):
+        written = {"name": written}
+    written = dict(typed(written, dict, where))
+    if "name" not in written:
+        raise UserError(f"{where}: key 'name' is missing{suggest('', CATALOGUE[kind])}")
+    name = written.pop("name")
+    keys = entry(kind, name, where).keys
+    for key in written:
+        if key not in keys:
+            raise UserError(f"{where}: {kind} '{name}' has no key '{key}'{suggest(key, keys)}")
+    return {"name": name} | {
+        key: value_of(shape, written.get(key, _UNSET), f"{where}.{key}")
+        for key, shape in keys.items()
+    }
+
+
+_UNSET = object()
+
+
+def default_of(shape: Any) -> Any:
+    """The default a key's entry states; a type has none."""
+    if isinstance(shape, OneOf):
+        return shape.words[0]
+    if isinstance(shape, Optional):
+        return None
+    return _UNSET if isinstance(shape, type) else shape
+
+
+def value_of(shape: Any, written: Any, where: str) -> Any:
+    """The value of one key, checked against its entry."""
+    if written is _UNSET:
+        value = default_of(shape)
+        if value is _UNSET:
+            raise UserError(f"{where} is missing")
+        return value
+    if isinstance(shape, OneOf):
+        if written not in shape.words:
+            raise UserError(f"{where}: unknown value '{written}'{suggest(written, shape.words)}")
+        return written
+    if isinstance(shape, Optional):
+        return None if written is None else typed(written, shape.kind, where)
+    return typed(written, shape if isinstance(shape, type) else type(shape), where)

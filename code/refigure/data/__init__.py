@@ -1,0 +1,1 @@
+"""Images from source to device: sources, recipes, prepared arrays, augmentation."""

@@ -1,0 +1,116 @@
+"""Prepared arrays in one file, and the same images on a device."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_bytes
+from torch import Tensor
+
+from refigure.data.recipes import Prepared
+from refigure.errors import UserError
+
+ARRAYS = (
+    "train_images",
+    "train_labels",
+    "test_images",
+    "test_labels",
+    "mean",
+    "std",
+    "train_corrupted",
+)
+
+
+@dataclass(frozen=True)
+class Images:
+    """A data set on a device, normalised.
+
+    Args:
+        train_images: (images, channels, size, size), float32.
+        train_labels: (images,), int64.
+        test_images: (images, channels, size, size), float32.
+        test_labels: (images,), int64.
+        train_corrupted: (images,), bool: the label was redrawn.
+        classes: number of them.
+        black: (channels,), float32: a black pixel, normalised.
+    """
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    train_corrupted: Tensor
+    classes: int
+    black: Tensor
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image."""
+        return self.train_images.shape[1]
+
+    @property
+    def size(self) -> int:
+        """Height and width of an image, pixels."""
+        return self.train_images.shape[-1]
+
+
+def save(prepared: Prepared, path: Path, recipe: Mapping[str, Any]) -> None:
+    """Write prepared arrays, with the recipe and the classes' names as metadata.
+
+    The file is there whole or not at all, and equal arrays give equal bytes.
+    """
+    arrays = {name: np.ascontiguousarray(getattr(prepared, name)) for name in ARRAYS}
+    # One key: safetensors writes several in an order that changes from process to process.
+    about = {"recipe": dict(recipe), "classes": prepared.classes}
+    metadata = {"refigure": json.dumps(about, sort_keys=True)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(to_bytes(arrays, metadata))
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: Path, device: torch.device | str) -> Images:
+    """The images of a file that `save` wrote, normalised, on a device.
+
+    Raises:
+        UserError: there is no such file, or it is not one of ours.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name).to(device) for name in ARRAYS}
+            about = json.loads(file.metadata()["refigure"])
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not prepared images: {' '.join(str(error).split())}") from None
+    mean, std = tensors["mean"], tensors["std"]
+    return Images(
+        train_images=_normalised(tensors["train_images"], mean, std),
+        train_labels=tensors["train_labels"],
+        test_images=_normalised(tensors["test_images"], mean, std),
+        test_labels=tensors["test_labels"],
+        train_corrupted=tensors["train_corrupted"],
+        classes=len(about["classes"]),
+        black=(torch.zeros_like(mean) - mean) / std,
+    )
+
+
+def _normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Float images as they are; uint8 ones as torchvision's ToTensor and Normalize give them."""
+    if images.dtype != torch.uint8:
+        return images
+    return images.float().div_(255).sub_(mean[:, None, None]).div_(std[:, None, None])

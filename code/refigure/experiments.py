@@ -1,0 +1,494 @@
+"""Experiments: named families of runs, and the runs that their grids and cases ask for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from refigure.catalogue import settings, value_of
+from refigure.errors import UserError
+from refigure.reading import Keys, suggest
+from refigure.spec import (
+    NAMED,
+    NAMED_DEFAULTS,
+    PLAIN,
+    Spec,
+    axis_column,
+    axis_path,
+    canonical,
+    resolve_clock,
+    resolve_point,
+)
+
+TAKES = ("weights", "state", "backbone")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run leaves behind, besides its history. It never changes the trajectory.
+
+    Args:
+        points: canonical text of resolved points.
+        records: canonical text of `{name, keys..., every}`.
+        predictions: the image sets whose logits are kept, of `test` and `train`.
+    """
+
+    points: frozenset[str] = frozenset()
+    records: frozenset[str] = frozenset()
+    predictions: frozenset[str] = frozenset()
+
+    def __or__(self, other: Wanted) -> Wanted:
+        return Wanted(
+            self.points | other.points,
+            self.records | other.records,
+            self.predictions | other.predictions,
+        )
+
+    def __le__(self, other: Wanted) -> bool:
+        return (
+            self.points <= other.points
+            and self.records <= other.records
+            and self.predictions <= other.predictions
+        )
+
+    def as_json(self) -> dict[str, list[str]]:
+        """Sorted lists, for `run.json` and for parameters."""
+        return {key: sorted(getattr(self, key)) for key in ("points", "records", "predictions")}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, list[str]]) -> Wanted:
+        """What `as_json` wrote."""
+        return cls(**{key: frozenset(items) for key, items in value.items()})
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network trained by one spec, as one experiment asks for it.
+
+    Args:
+        axes: the values of the experiment's axes and what it carries from its parent, by column.
+        parent: the run it starts from, if any; `point` the key of the point it starts at.
+    """
+
+    spec: Spec
+    experiment: str
+    axes: Mapping[str, Any]
+    parent: Run | None = None
+    point: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The identity: of the spec alone."""
+        return self.spec.id
+
+    @property
+    def label(self) -> str:
+        """A readable name: `sphere_pt elr=0.001 seed=0 (312305ba64c1)`."""
+        shown = " ".join(f"{key}={_shown(value)}" for key, value in self.axes.items())
+        return f"{self.experiment} {shown} ({self.id})".replace("  ", " ")
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A named family of runs at one scale: base, axes, start, and what its runs leave behind."""
+
+    name: str
+    file: str
+    base: Mapping[str, Any]
+    grid: Mapping[str, list]
+    cases: list[Mapping[str, Any]]
+    start: Mapping[str, Any] | None
+    points: Mapping[str, Mapping[str, Any]]
+    record: Mapping[str, Mapping[str, Any]]
+    predictions: tuple[str, ...]
+    block: int | None
+    budget: float
+    resources: Mapping[str, int]
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """File and experiment, as messages name it."""
+        return f"{self.file}: {self.name}"
+
+    @property
+    def axes(self) -> list[str]:
+        """The columns of its own axes, in the order they are written."""
+        written = [axis for case in self.cases for axis in case if axis != "seeds"]
+        return list(dict.fromkeys(axis_column(axis) for axis in [*written, *self.grid]))
+
+    def point_of(self, name: str, epochs: int) -> dict[str, Any]:
+        """The resolved point of that name, in a run of that many epochs.
+
+        Raises:
+            UserError: the experiment has no such point.
+        """
+        if name not in self.points:
+            raise UserError(f"{self.where}: no point '{name}'{suggest(name, self.points)}")
+        written = _clipped(self.points[name], epochs) if self.limits else self.points[name]
+        return resolve_point(written, epochs, f"{self.where}.points.{name}")
+
+    def wanted(self, epochs: int) -> Wanted:
+        """What its runs of that length leave behind."""
+        records = []
+        for name, written in self.record.items():
+            where = f"{self.where}.record.{name}"
+            keys = dict(written or {})
+            clock = resolve_clock(keys.pop("every", {"epochs": 1}), f"{where}.every")
+            records.append(
+                canonical({**settings("record", {"name": name, **keys}, where), "every": clock})
+            )
+        return Wanted(
+            frozenset(canonical(self.point_of(name, epochs)) for name in self.points),
+            frozenset(records),
+            frozenset(self.predictions),
+        )
+
+
+def read_experiment(
+    name: str, written: Any, file: str, chain: list[str], limits: Mapping[str, int]
+) -> Experiment | None:
+    """The experiment a file writes, at the scale whose chain of names is given (root first).
+
+    Returns:
+        None where the scale says `absent: true`.
+
+    Raises:
+        UserError: an unknown key, or a value of another type.
+    """
+    where = f"{file}: {name}"
+    written = {**Keys(written, where).mapping}
+    scales = Keys(written.pop("scales", None), f"{where}.scales")
+    merged = _thawed(written)
+    absent = False
+    for scale in chain:
+        override = dict(Keys(scales.take(scale, dict, None), f"{where}.scales.{scale}").mapping)
+        absent = override.pop("absent", absent)
+        for path, value in override.items():
+            _override(merged, path, value, f"{where}.scales.{scale}")
+    if absent:
+        return None
+    keys = Keys(merged, where)
+    experiment = Experiment(
+        name=name,
+        file=file,
+        base=keys.take("base", dict, {}),
+        grid={
+            axis: _values(axis, values, where)
+            for axis, values in keys.take("grid", dict, {}).items()
+        },
+        cases=[
+            dict(Keys(case, f"{where}.cases").mapping) for case in keys.take("cases", list, [{}])
+        ],
+        start=keys.take("start", dict, None),
+        points=keys.take("points", dict, {}),
+        record=keys.take("record", dict, {}),
+        predictions=tuple(keys.take("predictions", list, [])),
+        block=keys.take("block", int, None),
+        budget=keys.take("budget", float, 0.0),
+        resources=keys.take("resources", dict, {}),
+        limits=limits,
+    )
+    keys.done()
+    for kept in experiment.predictions:
+        if kept not in ("test", "train"):
+            raise UserError(f"{where}.predictions: unknown set '{kept}'; known: test, train")
+    return experiment
+
+
+def _values(axis: str, values: Any, where: str) -> list:
+    if not isinstance(values, list) or not values:
+        raise UserError(f"{where}.grid.{axis} must be a list of values, got {values!r}")
+    return values
+
+
+def _thawed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _thawed(item) for key, item in value.items()}
+    return value
+
+
+TOP = (
+    "base",
+    "grid",
+    "cases",
+    "start",
+    "points",
+    "record",
+    "predictions",
+    "block",
+    "budget",
+    "resources",
+)
+
+
+def _override(merged: dict[str, Any], path: str, value: Any, where: str) -> None:
+    """Set a dotted path: `grid.elr`, `points.pt`, and, for short, `model.k` for `base.model.k`."""
+    parts = path.split(".")
+    if parts[0] not in TOP:
+        parts = ["base", *parts]
+    target = merged
+    for part in parts[:-1]:
+        inner = target.setdefault(part, {})
+        if isinstance(inner, str):
+            inner = target[part] = {"name": inner}
+        if not isinstance(inner, dict):
+            raise UserError(f"{where}: '{path}' goes through '{part}', which is {inner!r}")
+        target = inner
+    target[parts[-1]] = value
+
+
+def _clipped(written: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+    """A point moved into a run that a limit has shortened: the shape stays, the epochs shrink."""
+    written = dict(written)
+    if isinstance(written.get("epoch"), int):
+        written["epoch"] = min(written["epoch"], epochs)
+    if "average" in written:
+        average = dict(written["average"])
+        average["every"] = 1
+        average["count"] = min(average["count"], epochs + 1)
+        average.pop("to", None)
+        average["from"] = epochs + 1 - average["count"]
+        written["average"] = average
+    return written
+
+
+def expand(
+    experiment: Experiment,
+    runs_of: Callable[[str], list[Run]],
+    experiment_of: Callable[[str], Experiment | None],
+    data_of: Callable[[str, str], str | None],
+) -> list[Run]:
+    """All runs of an experiment, in the order of its cases, parents and grid.
+
+    Args:
+        runs_of: the runs of another experiment (the parents').
+        experiment_of: another experiment, None where it is absent at this scale.
+        data_of: (alias, place) -> content id; None where the source is not configured.
+
+    Returns:
+        No run where the data or the parents are absent at this scale.
+    """
+    seeds_limit = experiment.limits.get("seeds")
+    runs: list[Run] = []
+    source = _source(experiment, experiment_of)
+    for parent in _parents(experiment, source, runs_of):
+        spec = _base_spec(experiment, parent, data_of)
+        if spec is None:
+            continue
+        carried = _carried(experiment, parent)
+        for case in experiment.cases:
+            for row in _rows(experiment, case):
+                if seeds_limit is not None and row.get("seed", 0) >= seeds_limit:
+                    continue
+                run = _run(experiment, source, spec, parent, carried, row, data_of)
+                if run is not None:
+                    runs.append(run)
+    return runs
+
+
+def _source(experiment, experiment_of) -> Experiment | None:
+    start = experiment.start
+    return experiment_of(start["from"]) if start and "from" in start else None
+
+
+def _parents(experiment, source, runs_of) -> Iterator[Run | None]:
+    start = experiment.start
+    if start is None or "from" not in start:
+        yield None
+    elif source is not None:
+        place = f"{experiment.where}.start.where"
+        wanted = Keys(start.get("where"), place).mapping
+        yield from select(runs_of(source.name), wanted, place, experiment.limits)
+
+
+def select(
+    runs: list[Run], where: Mapping[str, Any], place: str, limits: Mapping[str, int]
+) -> list[Run]:
+    """The runs whose axes have the wanted values, in their own order.
+
+    Raises:
+        UserError: an axis that the runs do not have, or a value that none of them has (but for
+            seeds, which a limit may have cut).
+    """
+    if not runs:
+        return []
+    for axis, wanted in where.items():
+        if axis not in runs[0].axes:
+            raise UserError(f"{place}: no axis '{axis}'{suggest(axis, runs[0].axes)}")
+        have = {_comparable(run.axes[axis]) for run in runs}
+        for value in wanted if isinstance(wanted, list) else [wanted]:
+            if _comparable(value) not in have and not (axis == "seed" and "seeds" in limits):
+                shown = ", ".join(_shown(item) for item in sorted(have, key=str))
+                raise UserError(f"{place}: {axis}={_shown(value)} is not among {shown}")
+    accepted = {
+        axis: {_comparable(value) for value in (wanted if isinstance(wanted, list) else [wanted])}
+        for axis, wanted in where.items()
+    }
+    return [
+        run
+        for run in runs
+        if all(_comparable(run.axes[axis]) in values for axis, values in accepted.items())
+    ]
+
+
+def _comparable(value: Any) -> Any:
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _rows(experiment: Experiment, case: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    case = dict(case)
+    seeds = case.pop("seeds", None)
+    grid = dict(experiment.grid)
+    if seeds is not None:
+        if not isinstance(seeds, int) or "seed" in grid:
+            raise UserError(
+                f"{experiment.where}.cases: seeds must be one whole number, got {seeds!r}"
+            )
+        if "seeds" in experiment.limits:
+            seeds = min(seeds, experiment.limits["seeds"])
+        grid["seed"] = list(range(seeds))
+    for values in itertools.product(*grid.values()):
+        yield {**case, **dict(zip(grid, values))}
+
+
+def _base_spec(experiment: Experiment, parent: Run | None, data_of) -> Spec | None:
+    written = dict(experiment.base)
+    where = f"{experiment.where}.base"
+    if "data" in written:
+        written["data"] = data_of(written["data"], where)
+        if written["data"] is None:
+            return None
+    start = experiment.start
+    if parent is None:
+        if start is not None:
+            written["start"] = _file_start(start, f"{experiment.where}.start")
+        first = {axis: values[0] for axis, values in experiment.grid.items()}
+        first |= {axis: value for axis, value in experiment.cases[0].items() if axis != "seeds"}
+        spec = Spec.of(_with_first_values(written, first, where, data_of), where)
+    else:
+        spec = _updated(parent.spec, written, where)
+    if "epochs" in experiment.limits:
+        shortest = min(spec.epochs, experiment.limits["epochs"])
+        spec = replace(spec, epochs=shortest)
+    return spec
+
+
+def _with_first_values(written: dict, first: dict[str, Any], where: str, data_of) -> dict[str, Any]:
+    """The base with the first value of each axis, so that it can be checked as a whole once."""
+    written = _thawed(written)
+    written.setdefault("seed", 0)
+    for axis, value in first.items():
+        path = axis_path(axis, where)
+        if path == ("data",):
+            value = data_of(value, where) or "absent"
+        target = written
+        for part in path[:-1]:
+            inner = target.setdefault(part, {})
+            if isinstance(inner, str):
+                inner = target[part] = {"name": inner}
+            target = inner
+        target[path[-1]] = value
+    return written
+
+
+def _updated(spec: Spec, written: Mapping[str, Any], where: str) -> Spec:
+    """A parent's spec with what the child's base writes: whole where it names, else key by key."""
+    changes: dict[str, Any] = {}
+    for key, value in written.items():
+        if key in (*NAMED, "augment"):
+            if isinstance(value, Mapping) and "name" not in value:
+                value = {**(getattr(spec, key) or {}), **value}
+            changes[key] = value and settings(key, value, f"{where}.{key}")
+            if value is None and key in NAMED_DEFAULTS:
+                changes[key] = settings(key, NAMED_DEFAULTS[key], where)
+        elif key in ("head", "stop"):
+            full = {
+                "data": spec.data,
+                "model": spec.model,
+                "optimiser": spec.optimiser,
+                "epochs": 1,
+                "seed": 0,
+                key: value,
+            }
+            changes[key] = getattr(Spec.of(full, where), key)
+        elif key == "data":
+            changes[key] = value
+        elif key in PLAIN:
+            changes[key] = value_of(PLAIN[key], value, f"{where}.{key}")
+        else:
+            raise UserError(f"{where}: unknown key '{key}'{suggest(key, [*NAMED, *PLAIN])}")
+    return replace(spec, **changes)
+
+
+def _file_start(start: Mapping[str, Any], where: str) -> dict[str, Any]:
+    keys = Keys(start, where)
+    resolved = {"file": keys.take("file", str), "take": _take(keys, where)}
+    keys.done()
+    return resolved
+
+
+def _take(keys: Keys, where: str) -> str:
+    take = keys.take("take", str, "weights")
+    if take not in TAKES:
+        raise UserError(f"{where}.take: unknown value '{take}'{suggest(take, TAKES)}")
+    return take
+
+
+def _carried(experiment: Experiment, parent: Run | None) -> dict[str, Any]:
+    """The parent's axes under the names that the child gives them; the seed goes along."""
+    if parent is None:
+        return {}
+    where = f"{experiment.where}.start.carry"
+    names = Keys(experiment.start.get("carry"), where).mapping
+    for axis in names:
+        if axis not in parent.axes:
+            raise UserError(f"{where}: no axis '{axis}'{suggest(axis, parent.axes)}")
+    own = set(experiment.axes)
+    return {
+        names.get(axis, axis): value
+        for axis, value in parent.axes.items()
+        if axis in names or axis not in own
+    }
+
+
+def _run(experiment, parent_experiment, spec, parent, carried, row, data_of) -> Run | None:
+    where = f"{experiment.where}.grid"
+    axes = dict(carried)
+    for axis, value in row.items():
+        axes[axis_column(axis)] = value
+        if axis == "data":
+            value = data_of(value, where)
+            if value is None:
+                return None
+        spec = spec.with_axis(axis, value, where)
+        if axis != "data":
+            path = axis_path(axis, where)
+            axes[axis_column(axis)] = (
+                getattr(spec, path[0]) if len(path) == 1 else getattr(spec, path[0])[path[1]]
+            )
+    if parent is None:
+        return Run(spec, experiment.name, axes)
+    keys = Keys(experiment.start, f"{experiment.where}.start")
+    name, take = keys.take("at", str, "final"), _take(keys, keys.where)
+    for key in ("from", "carry", "where"):
+        keys.take(key, object, None)
+    keys.done()
+    point = parent_experiment.point_of(name, parent.spec.epochs)
+    if take == "state":
+        if "epoch" not in point:
+            raise UserError(
+                f"{keys.where}: only a point at an epoch can be gone on from, got {point}"
+            )
+        if experiment.limits:
+            spec = replace(spec, epochs=point["epoch"] + spec.epochs)
+        if spec.epochs <= point["epoch"]:
+            raise UserError(f"{keys.where}: goes on from epoch {point['epoch']} to {spec.epochs}")
+    start = {"run": parent.id, "point": point, "take": take}
+    return Run(replace(spec, start=start), experiment.name, axes, parent, canonical(point))

@@ -1,0 +1,1 @@
+"""Architectures, one file each, written once for one network or many (see `layers`)."""

@@ -1,0 +1,313 @@
+"""Verdicts on hand-made numbers: every branch of the design's section 6."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from refigure.verdict import (
+    Estimate,
+    Finding,
+    above,
+    all_of,
+    any_of,
+    at_least,
+    at_most,
+    below,
+    claim_record,
+    exact,
+    greater,
+    missing,
+    monotone,
+    paired,
+    part_of,
+    spearman,
+    threshold_at,
+    within,
+)
+from scipy import stats
+
+
+def seeds(value: float, se: float | None, n: int) -> Estimate:
+    return Estimate(value, se, n, "seeds")
+
+
+def test_an_estimate_is_the_mean_and_its_standard_error():
+    estimate = Estimate.of([1, 2, 3, 4], "seeds")
+    assert estimate == Estimate(2.5, math.sqrt(5 / 3) / 2, 4, "seeds")
+
+
+def test_one_value_has_no_standard_error():
+    assert Estimate.of([0.5], "seeds") == Estimate(0.5, None, 1, "seeds")
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 30])
+def test_below_five_student_t_replaces_two(n):
+    expected = stats.t.ppf(0.975, n - 1) if n < 5 else 2.0
+    assert seeds(0, 1, n).factor == pytest.approx(expected, rel=1e-9)
+
+
+def test_independent_errors_add_in_quadrature_and_the_smaller_n_counts():
+    assert seeds(10, 3, 8) - seeds(4, 4, 3) == seeds(6, 5, 3)
+    assert 1 - 2 * seeds(0.25, 0.1, 5) == seeds(0.5, 0.2, 5)
+    assert (seeds(1, 1, 5) - seeds(1, None, 1)).se is None
+
+
+def test_pairing_removes_what_the_pairs_share():
+    difference = paired([1.0, 11.0, 21.0], [0.0, 10.0, 20.0], "seeds")
+    assert difference == seeds(1.0, 0.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Estimate.of([1, math.nan], "seeds"), "seeds must be finite numbers"),
+        (lambda: Estimate(math.nan, 1, 3, "seeds"), "must be a finite number, got nan"),
+        (lambda: Estimate(1, math.inf, 3, "seeds"), "standard error over seeds must be a finite"),
+        (lambda: Estimate(1, -1, 3, "seeds"), "cannot be negative, got -1"),
+        (lambda: Estimate(1, 1, 1, "seeds"), "n = 1 of seeds has no standard error"),
+        (lambda: Estimate(1, None, 0, "seeds"), "at least 1, got 0"),
+        (lambda: Estimate.of([], "seeds"), "a row of seeds"),
+        (lambda: paired([1, 2], [1], "seeds"), "equal numbers of seeds, got 2 and 1"),
+        (lambda: seeds(1, 1, 5) - Estimate(1, 1, 5, "images"), "over images"),
+        (lambda: above(math.nan, 0, name="loss"), "loss must be a finite number, got nan"),
+        (lambda: above(1.0, math.nan, name="loss"), "threshold of loss must be a finite"),
+        (lambda: above(1.0, 0, name="loss", clearly=True), "no standard error to be clear of"),
+        (lambda: within(1.0, 2, 1, name="loss"), "in order"),
+        (lambda: Finding("maybe"), "got 'maybe'"),
+        (lambda: Finding("holds", numbers={"loss": math.nan}), "loss must be a finite number"),
+        (lambda: all_of(), "at least one finding"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_number_is_no_truth_value():
+    with pytest.raises(TypeError, match="true or false, got 1"):
+        exact(1)
+
+
+@pytest.mark.parametrize(
+    ("value", "se", "n", "plain", "clearly", "reason"),
+    [
+        (1.3, 0.1, 5, "holds", "holds", ""),
+        (1.1, 0.1, 5, "holds", "undecided", "within 2 s.e. (n=5)"),
+        (0.9, 0.1, 5, "undecided", "undecided", "within 2 s.e. (n=5)"),
+        (0.7, 0.1, 5, "fails", "fails", "beyond 2 s.e. (n=5)"),
+        # The same gaps of three standard errors are not enough for three seeds (t = 4.30) ...
+        (1.3, 0.1, 3, "holds", "undecided", "within 2 s.e. (n=3, t=4.30)"),
+        (0.7, 0.1, 3, "undecided", "undecided", "within 2 s.e. (n=3, t=4.30)"),
+        (0.5, 0.1, 3, "fails", "fails", "beyond 2 s.e. (n=3)"),
+        # ... nor ten for two (t = 12.71).
+        (0.0, 0.1, 2, "undecided", "undecided", "within 2 s.e. (n=2, t=12.71)"),
+        (-0.3, 0.1, 2, "fails", "fails", "beyond 2 s.e. (n=2)"),
+        (5.0, None, 1, "undecided", "undecided", "1 seed"),
+        (-5.0, None, 1, "undecided", "undecided", "1 seed"),
+        (5.0, None, 4, "undecided", "undecided", "no standard error over 4 seeds"),
+        # Without spread every gap is beyond the error, and equal is not above.
+        (1.001, 0.0, 3, "holds", "holds", ""),
+        (0.999, 0.0, 3, "fails", "fails", "beyond 2 s.e. (n=3)"),
+        (1.0, 0.0, 3, "undecided", "undecided", "within 2 s.e. (n=3, t=4.30)"),
+    ],
+)
+def test_an_estimate_against_a_threshold(value, se, n, plain, clearly, reason):
+    finding = above(seeds(value, se, n), 1, name="loss")
+    assert finding.verdict == plain
+    assert reason in finding.reason
+    assert above(seeds(value, se, n), 1, name="loss", clearly=True).verdict == clearly
+    mirrored = below(seeds(-value, se, n), -1, name="loss")
+    assert (mirrored.verdict, finding.threshold) == (plain, {"loss": 1.0})
+
+
+def test_a_true_predicate_near_its_threshold_holds_and_says_so():
+    finding = above(seeds(1.1, 0.1, 5), 1, name="loss")
+    assert finding.reason == "true as written, though within 2 s.e. (n=5)"
+
+
+def test_a_plain_number_is_never_undecided():
+    assert above(1.01, 1, name="loss").verdict == "holds"
+    assert above(1.0, 1, name="loss").verdict == "fails"
+    assert at_least(1.0, 1, name="loss").verdict == "holds"
+    assert at_most(1.0, 1, name="loss").verdict == "holds"
+    assert below(1.0, 1, name="loss").verdict == "fails"
+    assert below(2.0, 1, name="loss").reason == "2 is not below 1"
+
+
+def test_a_number_that_could_not_be_had_is_undecided():
+    assert above(None, 1, name="slope") == Finding(
+        "undecided", "no value of slope", {"slope": None}, {"slope": 1.0}
+    )
+
+
+def test_greater_records_both_numbers_and_their_difference():
+    a, b = seeds(0.9, 0.03, 5), seeds(0.7, 0.04, 5)
+    finding = greater(a, b, names=("R2", "R1"), clearly=True)
+    assert finding.verdict == "holds"
+    assert finding.numbers == {"R2": a, "R1": b, "R2 - R1": a - b}
+    assert greater(b, a, names=("R1", "R2")).verdict == "fails"
+
+
+@pytest.mark.parametrize(
+    ("number", "verdict"),
+    [
+        (1.5, "holds"),
+        (2.0, "holds"),
+        (2.1, "fails"),
+        (0.9, "fails"),
+        (seeds(1.5, 0.1, 5), "holds"),
+        (seeds(1.9, 0.1, 5), "holds"),
+        (seeds(2.1, 0.1, 5), "undecided"),
+        (seeds(2.3, 0.1, 5), "fails"),
+        (seeds(0.7, 0.1, 5), "fails"),
+        (seeds(1.5, None, 1), "undecided"),
+        (None, "undecided"),
+    ],
+)
+def test_a_range_has_two_ends(number, verdict):
+    finding = within(number, 1, 2, name="level")
+    assert (finding.verdict, finding.threshold) == (verdict, {"level": [1.0, 2.0]})
+
+
+def test_a_hold_near_either_end_of_a_range_says_so():
+    assert "within 2 s.e." in within(seeds(1.1, 0.1, 5), 1, 2, name="level").reason
+    assert "within 2 s.e." in within(seeds(1.9, 0.1, 5), 1, 2, name="level").reason
+
+
+HOLDS = above(2.0, 1, name="a")
+FAILS = above(0.5, 1, name="b")
+OPEN = above(seeds(1, None, 1), 1, name="c")
+
+
+@pytest.mark.parametrize(
+    ("findings", "conjunction", "disjunction"),
+    [
+        ([HOLDS, exact(True)], "holds", "holds"),
+        ([HOLDS, OPEN], "undecided", "holds"),
+        ([HOLDS, FAILS], "fails", "holds"),
+        ([OPEN, FAILS], "fails", "undecided"),
+        ([HOLDS, OPEN, FAILS], "fails", "holds"),
+        ([FAILS, exact(np.bool_(False))], "fails", "fails"),
+        ([OPEN], "undecided", "undecided"),
+    ],
+)
+def test_joined_findings(findings, conjunction, disjunction):
+    assert all_of(*findings).verdict == conjunction
+    assert any_of(*findings).verdict == disjunction
+
+
+def test_a_conjunction_keeps_numbers_thresholds_and_reasons_under_their_names():
+    joined = all_of(HOLDS, OPEN, FAILS, missing("no run of M2"))
+    assert list(joined.numbers) == ["a", "c", "b"]
+    assert joined.threshold == {"a": 1.0, "c": 1.0, "b": 1.0}
+    assert joined.reason == "c: 1 seed; b: 0.5 is not above 1; no run of M2"
+
+
+def test_one_name_for_two_numbers_is_refused():
+    with pytest.raises(ValueError, match=r"'a' names both 2\.0 and 3\.0"):
+        all_of(HOLDS, above(3.0, 1, name="a"))
+
+
+def test_missing_data_are_undecided():
+    assert missing("source not configured") == Finding("undecided", "source not configured")
+
+
+@pytest.mark.parametrize(
+    ("finding", "verdict"), [(HOLDS, "undecided"), (OPEN, "undecided"), (FAILS, "fails")]
+)
+def test_a_part_of_the_claim_is_at_most_undecided(finding, verdict):
+    part = part_of(finding, have={"imdb", "ptb"}, want=["ptb", "imdb", "agnews"])
+    assert part.verdict == verdict
+    assert part.reason.endswith("on 2 of 3: ptb, imdb; without agnews")
+    assert part_of(finding, ["imdb", "ptb"], ["ptb", "imdb"]) == finding
+
+
+def test_a_part_that_the_claim_does_not_name_is_refused():
+    with pytest.raises(ValueError, match="names ptb, imdb, not imbd"):
+        part_of(HOLDS, ["imbd"], ["ptb", "imdb"])
+
+
+def ladder(*values: float, se: float | None = 0.1, n: int = 5) -> dict[str, Estimate]:
+    return {f"at {index}": seeds(value, se, n) for index, value in enumerate(values)}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "direction", "ties", "verdict"),
+    [
+        (ladder(1, 2, 3), "increasing", 0, "holds"),
+        (ladder(3, 2, 1), "decreasing", 0, "holds"),
+        (ladder(1, 2, 1.9, 3), "increasing", 1, "holds"),
+        (ladder(1, 2, 1.9, 3), "increasing", 0, "undecided"),
+        (ladder(1, 2, 1.9, 3, 2.9), "increasing", 1, "undecided"),
+        (ladder(1, 2, 1.7, 3), "increasing", 1, "fails"),  # gap 0.3 > 2 * 0.1 * sqrt(2)
+        (ladder(1, 2, 1.7, 3, n=3), "increasing", 1, "holds"),  # but not > 4.3 * 0.1 * sqrt(2)
+        (ladder(1, 2, 3, se=None, n=1), "increasing", 1, "undecided"),
+        (ladder(3, 2, 1, se=None, n=1), "increasing", 1, "undecided"),
+        (ladder(1), "increasing", 1, "undecided"),
+        ({"a": 1.0, "b": 2.0}, "increasing", 0, "holds"),
+        ({"a": 1.0, "b": 1.0, "c": 2.0}, "increasing", 1, "holds"),
+        ({"a": 1.0, "b": 1.0, "c": 2.0}, "increasing", 0, "fails"),
+        ({"a": 2.0, "b": 1.0}, "increasing", 1, "fails"),
+        ({"a": 2.0, "b": None}, "increasing", 1, "undecided"),
+    ],
+)
+def test_numbers_in_order(numbers, direction, ties, verdict):
+    assert monotone(numbers, direction, ties=ties, name="loss").verdict == verdict
+
+
+def test_numbers_in_order_say_where_the_order_breaks():
+    finding = monotone(ladder(1, 2, 1.7, 3), "increasing", ties=1, name="loss")
+    assert finding.reason == "not increasing from at 1 to at 2 beyond 2 s.e."
+    assert list(finding.numbers) == ["loss at 0", "loss at 1", "loss at 2", "loss at 3"]
+    finding = monotone(ladder(1, 2, 1.9), "increasing", ties=0, name="loss")
+    assert finding.reason == "within 2 s.e. (n=5); 1 of 0 ties allowed: at 1 to at 2"
+
+
+def test_a_rank_correlation_equals_scipys_with_ties():
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 6, 40), rng.integers(0, 6, 40)
+    assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-11)
+
+
+def test_a_rank_correlation_at_its_threshold_is_not_lost_to_rounding():
+    # 1 - 6 * sum d^2 / (n (n^2 - 1)) = 1 - 6 * 18 / 60 = -0.8
+    assert at_most(spearman([1, 2, 3, 4], [4, 3, 1, 2]), -0.8, name="rho").verdict == "holds"
+
+
+def test_a_rank_correlation_of_equal_values_is_not_defined():
+    assert spearman([1, 2, 3], [5, 5, 5]) is None
+
+
+def test_thresholds_by_scale():
+    by_scale = {"paper": 0.98, "default": 0.97, "source": "section 10"}
+    assert threshold_at(by_scale, "paper") == 0.98
+    assert threshold_at(by_scale, "demo") == 0.97
+    assert threshold_at(0.5, "demo") == 0.5
+    with pytest.raises(ValueError, match="no value for scale 'demo'"):
+        threshold_at({"paper": 0.98}, "demo")
+
+
+def test_a_record_goes_through_json_unchanged():
+    finding = all_of(
+        above(Estimate.of(np.array([2.0, 3.0, 4.0]), "seeds"), np.float64(1), name="gain"),
+        within(np.float32(1.5), 1, 2, name="level"),
+        above(None, 0, name="slope"),
+    )
+    record = claim_record("C7", "R2 helps.", finding, ["fig2"])
+    text = json.dumps(record, allow_nan=False)
+    assert json.loads(text) == record
+    assert list(record) == [
+        *("id", "statement", "verdict", "numbers", "threshold", "figures", "reason")
+    ]
+    assert record["verdict"] == "undecided"
+    assert record["numbers"] == {
+        "gain": {"value": 3.0, "se": 1 / math.sqrt(3), "n": 3, "n_of": "seeds"},
+        "level": {"value": 1.5, "se": None, "n": None, "n_of": None},
+        "slope": {"value": None, "se": None, "n": None, "n_of": None},
+    }
+    assert record["threshold"] == {"gain": 1.0, "level": [1.0, 2.0], "slope": 0.0}
+
+
+def test_nothing_compared_is_null_in_the_record():
+    assert claim_record("C1", "", missing("not at this scale"), [])["threshold"] is None
