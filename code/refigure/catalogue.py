@@ -11,7 +11,7 @@ runs is known and counted, and asking for their targets says in one line what is
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from refigure.errors import UserError
@@ -46,13 +46,29 @@ class Entry:
 
     def there(self) -> bool:
         """Whether the module exists (it is looked up, not imported)."""
-        package = self.module.rpartition(".")[0]
-        return find_spec(package) is not None and find_spec(self.module) is not None
+        # Not by importlib's find_spec: that imports the parent package, and with it perhaps torch.
+        path = Path(__file__).parent.joinpath(*self.module.split(".")[1:])
+        return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
 def _one_of(*words: str) -> OneOf:
     return OneOf(words)
 
+
+_IMAGES = {
+    "source": str,
+    "order_seed": 0,
+    "train": Optional(int),
+    "test": Optional(int),
+    "per_class": False,
+    "validation": 0,
+    "pool": Optional(int),
+    "standardise": _one_of("published", "channel", "global"),
+    "mean": [0.4914, 0.4822, 0.4465],
+    "std": [0.2023, 0.1994, 0.2010],
+    "noise": Optional(dict),
+    "label_noise": Optional(dict),
+}
 
 CATALOGUE: dict[str, dict[str, Entry]] = {
     "model": {
@@ -79,7 +95,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "cifar_resnet18": Entry("refigure.models.cifar_resnet", {"outputs": Optional(int)}),
         "lstm_classifier": Entry(
             "refigure.models.lstm",
-            {"embedding": int, "hidden": int, "config": str, "vectors": "uniform"},
+            {"embedding": int, "hidden": int, "config": str},
         ),
         "lstm_language": Entry(
             "refigure.models.lstm", {"hidden": int, "config": str, "forget_bias": 0.0}
@@ -120,7 +136,14 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         ),
         "adam": Entry(
             "refigure.training.adam",
-            {"lr": float, "wd": 0.0, "decoupled": False, "clip": Optional(float)},
+            {
+                "lr": float,
+                "wd": 0.0,
+                "decoupled": False,
+                "decay": _one_of("all", "matrices"),
+                "layer_decay": 1.0,
+                "clip": Optional(float),
+            },
         ),
     },
     "schedule": {
@@ -137,11 +160,11 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "exponential": Entry("refigure.training.schedules", {"factor": 0.9885}),
         "cycles": Entry(
             "refigure.training.schedules",
-            {"first": int, "cycle": int, "ratio": float, "by": _one_of("epoch", "step")},
+            {"cycle": int, "ratio": float, "by": _one_of("epoch", "step")},
         ),
         "triangles": Entry(
             "refigure.training.schedules",
-            {"first": int, "cycle": int, "ratio": float, "low": 0.01},
+            {"cycle": int, "ratio": float, "low": 0.01},
         ),
     },
     "augment": {
@@ -163,37 +186,45 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "geometry": Entry("refigure.training.recorders"),
         "filters": Entry("refigure.training.recorders"),
         "step_norms": Entry("refigure.training.recorders"),
-        "correct": Entry("refigure.training.correctness", {"objects": 1024, "views": 10}),
+        "correct": Entry(
+            "refigure.training.correctness", {"objects": 1024, "held_out": 0, "views": 10}
+        ),
         "counts": Entry("refigure.training.counts"),
     },
     "recipe": {
-        "images": Entry(
-            "refigure.data.recipes",
+        "images": Entry("refigure.data.recipes", _IMAGES),
+        "shuffled_labels": Entry("refigure.data.shuffled_labels", _IMAGES | {"label_seed": 0}),
+        "ticks": Entry(
+            "refigure.data.ticks",
             {
-                "source": str,
-                "order_seed": 0,
-                "train": Optional(int),
-                "test": Optional(int),
-                "per_class": False,
-                "validation": 0,
-                "pool": Optional(int),
-                "standardise": _one_of("published", "channel", "global"),
-                "mean": [0.4914, 0.4822, 0.4465],
-                "std": [0.2023, 0.1994, 0.2010],
-                "noise": Optional(dict),
-                "label_noise": Optional(dict),
+                "features": 16,
+                "margin": 0.1,
+                "train": 512,
+                "test": 2000,
+                "seed": int,
+                "single": 1000,
+                "single_seed": 1,
             },
         ),
-        "ticks": Entry("refigure.data.ticks", {"features": 16, "train": 512, "test": 2000}),
         "documents": Entry(
             "refigure.data.documents",
-            {"source": str, "length": int, "words": 20000, "validation": 0.15, "vectors": "none"},
+            {
+                "source": str,
+                "length": int,
+                "words": 20000,
+                "validation": float,
+                "shuffle_seed": 113,
+                "vectors": Optional(str),
+            },
         ),
         "characters": Entry("refigure.data.language", {"source": str, "length": 100}),
-        "words": Entry("refigure.data.language", {"source": str, "length": 35}),
+        "words": Entry("refigure.data.language", {"source": str, "length": 35, "streams": 32}),
     },
     "event": {
         "calm_end": Entry("refigure.training.events", {"jump": 5.0, "floor": 0.02, "index": 1}),
+        "jump": Entry(
+            "refigure.training.events", {"jump": 5.0, "floor": 0.02, "index": 1, "offset": int}
+        ),
     },
 }
 

@@ -11,15 +11,28 @@ from typing import Any
 from refigure.catalogue import settings
 from refigure.errors import UserError
 from refigure.reading import Keys, read_yaml, suggest
-from refigure.spec import digest
+from refigure.spec import digest, without_defaults
 
 SOURCE_KEYS = {
     "digits": {},
     "torchvision": {"name": str},
     "images": {"path": str, "sha256": str},
     "text": {"path": str, "sha256": str},
+    "weights": {"path": str, "sha256": str},
+    "torchvision_weights": {"name": str},
     "interpreter_text": {"sha256": str},
     "made": {},
+}
+PAPER_KEYS = {
+    "title": str,
+    "authors": str,
+    "venue": str,
+    "arxiv": str,
+    "url": str,
+    "summary": str,
+    "experiments": list,
+    "figures": dict,
+    "claims": dict,
 }
 RESOURCES = {"gpu": 0, "mem_mb": 2000, "runtime": 30}
 
@@ -74,6 +87,7 @@ class Config:
         }
         keys.done()
         local = self.folder / "local.yaml"
+        written_in = dict.fromkeys(user["sources"], "config/config.yaml")
         for where, written in (
             ("config/local.yaml", read_yaml(local) if local.exists() else {}),
             ("--config", dict(self.overrides)),
@@ -81,10 +95,12 @@ class Config:
             keys = Keys(written, where)
             user["scale"] = keys.take("scale", str, user["scale"])
             user["device"] = keys.take("device", str, user["device"])
-            user["sources"] |= keys.take("sources", dict, {})
+            sources = keys.take("sources", dict, {})
+            user["sources"] |= sources
+            written_in |= dict.fromkeys(sources, where)
             keys.done()
         for name, source in user["sources"].items():
-            user["sources"][name] = self._source(source, f"config: sources.{name}")
+            user["sources"][name] = self._source(source, f"{written_in[name]}: sources.{name}")
         return user
 
     def _source(self, written: Any, where: str) -> dict[str, Any] | None:
@@ -148,6 +164,8 @@ class Config:
                 kept = {key: value for key, value in found.items() if value is not None}
                 merged["resources"][stage] = merged["resources"].get(stage, {}) | kept
             keys.done()
+            if merged["block"] < 1:
+                raise UserError(f"{file}: block must be at least 1, got {merged['block']}")
         limits = Keys(merged["limits"], f"config/scales/{name}.yaml: limits")
         merged["limits"] = {
             key: limits.take(key, int)
@@ -176,23 +194,42 @@ class Config:
         written = {"name": "images", **Keys(written, where).mapping}
         recipe = settings("recipe", written, where)
         name = recipe.get("source")
-        sources = self.user["sources"]
-        if name is not None:
-            if name not in sources:
-                raise UserError(f"{where}: unknown source '{name}'{suggest(name, sources)}")
-            if sources[name] is None:
-                return None
+        if name is not None and self._source_of(name, where) is None:
+            return None
+        if recipe.get("vectors") and self._source_of(recipe["vectors"], where) is None:
+            recipe["vectors"] = None
         for key in ("train", "test"):
             if key in scale.limits and key in recipe:
                 recipe[key] = min(recipe[key] or scale.limits[key], scale.limits[key])
         return recipe
 
+    def _source_of(self, name: str, where: str) -> dict[str, Any] | None:
+        sources = self.user["sources"]
+        if name not in sources:
+            raise UserError(f"{where}: unknown source '{name}'{suggest(name, sources)}")
+        return sources[name]
+
+    def _checksum(self, name: str) -> dict[str, Any]:
+        return {key: value for key, value in self.user["sources"][name].items() if key != "path"}
+
+    def file_id(self, name: str, place: str) -> str | None:
+        """The content id of a file that runs start from; None where it is not configured.
+
+        Raises:
+            UserError: `sources` has no such name.
+        """
+        if self._source_of(name, place) is None:
+            return None
+        return f"{name}-{digest(self._checksum(name), 10)}"
+
     def data_id(self, recipe: Mapping[str, Any]) -> str:
         """The content id of prepared arrays: of the recipe and of the source's checksum."""
         name = recipe.get("source")
-        source = dict(self.user["sources"][name]) if name else {}
-        source.pop("path", None)
-        return f"{name or recipe['name']}-{digest({'recipe': dict(recipe), 'source': source}, 10)}"
+        source = self._checksum(name) if name else {}
+        kept = without_defaults("recipe", recipe)
+        if recipe.get("vectors"):
+            kept["vectors"] = {recipe["vectors"]: self._checksum(recipe["vectors"])}
+        return f"{name or recipe['name']}-{digest({'recipe': kept, 'source': source}, 10)}"
 
     @cached_property
     def families(self) -> dict[str, dict[str, Any]]:
@@ -222,5 +259,9 @@ class Config:
             if not (self.root / file).is_file():
                 known = [path.stem for path in (self.folder / "papers").glob("*.yaml")]
                 raise UserError(f"config/config.yaml: papers: no {file}{suggest(slug, known)}")
-            found[slug] = read_yaml(self.root / file)
+            keys = Keys(read_yaml(self.root / file), file)
+            for key, kind in PAPER_KEYS.items():
+                keys.take(key, kind, None)
+            keys.done()
+            found[slug] = keys.mapping
         return found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from refigure.catalogue import settings, value_of
 from refigure.errors import UserError
-from refigure.reading import Keys, suggest
+from refigure.reading import Keys, suggest, typed
 from refigure.spec import (
     NAMED,
     NAMED_DEFAULTS,
@@ -20,8 +21,10 @@ from refigure.spec import (
     canonical,
     resolve_clock,
     resolve_point,
+    without_defaults,
 )
 
+START_KEYS = {"from": str, "file": object, "at": str, "take": str, "carry": dict, "where": dict}
 TAKES = ("weights", "state", "backbone")
 
 
@@ -54,13 +57,27 @@ class Wanted:
         )
 
     def as_json(self) -> dict[str, list[str]]:
-        """Sorted lists, for `run.json` and for parameters."""
-        return {key: sorted(getattr(self, key)) for key in ("points", "records", "predictions")}
+        """Sorted lists, for `run.json` and for parameters; recorders without their defaults."""
+        lists = {key: sorted(getattr(self, key)) for key in ("points", "records", "predictions")}
+        return lists | {"records": sorted(_brief(record) for record in self.records)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, list[str]]) -> Wanted:
-        """What `as_json` wrote."""
-        return cls(**{key: frozenset(items) for key, items in value.items()})
+        """What `as_json` wrote; a default that a recorder got since then is filled in."""
+        sets = {key: frozenset(items) for key, items in value.items()}
+        return cls(**sets | {"records": frozenset(_full(record) for record in value["records"])})
+
+
+def _brief(record: str) -> str:
+    keys = json.loads(record)
+    every = keys.pop("every")
+    return canonical({**without_defaults("record", keys), "every": every})
+
+
+def _full(record: str) -> str:
+    keys = json.loads(record)
+    every = keys.pop("every")
+    return canonical({**settings("record", keys, "run.json"), "every": every})
 
 
 @dataclass(frozen=True)
@@ -123,14 +140,18 @@ class Experiment:
         written = [axis for case in self.cases for axis in case if axis != "seeds"]
         return list(dict.fromkeys(axis_column(axis) for axis in [*written, *self.grid]))
 
-    def point_of(self, name: str, epochs: int) -> dict[str, Any]:
+    def point_of(self, name: str, epochs: int, asker: str = "") -> dict[str, Any]:
         """The resolved point of that name, in a run of that many epochs.
+
+        Args:
+            asker: file and key that name the point, where that is not this experiment.
 
         Raises:
             UserError: the experiment has no such point.
         """
         if name not in self.points:
-            raise UserError(f"{self.where}: no point '{name}'{suggest(name, self.points)}")
+            place = f"{asker}: '{self.name}' has" if asker else f"{self.where}:"
+            raise UserError(f"{place} no point '{name}'{suggest(name, self.points)}")
         written = _clipped(self.points[name], epochs) if self.limits else self.points[name]
         return resolve_point(written, epochs, f"{self.where}.points.{name}")
 
@@ -139,7 +160,7 @@ class Experiment:
         records = []
         for name, written in self.record.items():
             where = f"{self.where}.record.{name}"
-            keys = dict(written or {})
+            keys = dict(Keys(written, where).mapping)
             clock = resolve_clock(keys.pop("every", {"epochs": 1}), f"{where}.every")
             records.append(
                 canonical({**settings("record", {"name": name, **keys}, where), "every": clock})
@@ -196,6 +217,16 @@ def read_experiment(
         limits=limits,
     )
     keys.done()
+    start = Keys(experiment.start, f"{where}.start")
+    for key, kind in START_KEYS.items():
+        start.take(key, kind, None)
+    start.done()
+    if experiment.block is not None and experiment.block < 1:
+        raise UserError(f"{where}.block must be at least 1, got {experiment.block}")
+    columns = [sorted(axis for axis in case if axis != "seeds") for case in experiment.cases]
+    for case in columns:
+        if case != columns[0]:
+            raise UserError(f"{where}.cases: rows differ in their keys: {columns[0]} and {case}")
     for kept in experiment.predictions:
         if kept not in ("test", "train"):
             raise UserError(f"{where}.predictions: unknown set '{kept}'; known: test, train")
@@ -205,6 +236,9 @@ def read_experiment(
 def _values(axis: str, values: Any, where: str) -> list:
     if not isinstance(values, list) or not values:
         raise UserError(f"{where}.grid.{axis} must be a list of values, got {values!r}")
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise UserError(f"{where}.grid.{axis}: {value!r} is written twice")
     return values
 
 
@@ -246,10 +280,13 @@ def _override(merged: dict[str, Any], path: str, value: Any, where: str) -> None
 
 def _clipped(written: Mapping[str, Any], epochs: int) -> dict[str, Any]:
     """A point moved into a run that a limit has shortened: the shape stays, the epochs shrink."""
+    if not isinstance(written, Mapping):
+        return written
     written = dict(written)
     if isinstance(written.get("epoch"), int):
         written["epoch"] = min(written["epoch"], epochs)
-    if "average" in written:
+    average = written.get("average")
+    if isinstance(average, Mapping) and isinstance(average.get("count"), int):
         average = dict(written["average"])
         average["every"] = 1
         average["count"] = min(average["count"], epochs + 1)
@@ -275,7 +312,8 @@ def expand(
     Returns:
         No run where the data or the parents are absent at this scale.
     """
-    seeds_limit = experiment.limits.get("seeds")
+    limited = "seeds" in experiment.limits
+    seeds = _seeds(experiment) if limited else []
     runs: list[Run] = []
     source = _source(experiment, experiment_of)
     for parent in _parents(experiment, source, runs_of):
@@ -285,12 +323,27 @@ def expand(
         carried = _carried(experiment, parent)
         for case in experiment.cases:
             for row in _rows(experiment, case):
-                if seeds_limit is not None and row.get("seed", 0) >= seeds_limit:
+                if limited and "seed" in row and row["seed"] not in seeds:
                     continue
                 run = _run(experiment, source, spec, parent, carried, row, data_of)
                 if run is not None:
                     runs.append(run)
     return runs
+
+
+def _seeds(experiment: Experiment) -> list:
+    """The first of the seeds that are written, as many as the limit leaves."""
+    seeds = list(experiment.grid.get("seed", []))
+    for case in experiment.cases:
+        seeds += range(_count(experiment, case)) if "seeds" in case else [case.get("seed")]
+    seeds = list(dict.fromkeys(seed for seed in seeds if seed is not None))
+    return seeds[: experiment.limits["seeds"]]
+
+
+def _count(experiment: Experiment, case: Mapping[str, Any]) -> int:
+    if "seed" in (*case, *experiment.grid):
+        raise UserError(f"{experiment.where}.cases: 'seeds' and 'seed' are both written")
+    return typed(case["seeds"], int, f"{experiment.where}.cases.seeds")
 
 
 def _source(experiment, experiment_of) -> Experiment | None:
@@ -344,16 +397,10 @@ def _comparable(value: Any) -> Any:
 
 def _rows(experiment: Experiment, case: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     case = dict(case)
-    seeds = case.pop("seeds", None)
     grid = dict(experiment.grid)
-    if seeds is not None:
-        if not isinstance(seeds, int) or "seed" in grid:
-            raise UserError(
-                f"{experiment.where}.cases: seeds must be one whole number, got {seeds!r}"
-            )
-        if "seeds" in experiment.limits:
-            seeds = min(seeds, experiment.limits["seeds"])
-        grid["seed"] = list(range(seeds))
+    if "seeds" in case:
+        grid["seed"] = list(range(_count(experiment, case)))
+        del case["seeds"]
     for values in itertools.product(*grid.values()):
         yield {**case, **dict(zip(grid, values))}
 
@@ -405,9 +452,12 @@ def _updated(spec: Spec, written: Mapping[str, Any], where: str) -> Spec:
         if key in (*NAMED, "augment"):
             if isinstance(value, Mapping) and "name" not in value:
                 value = {**(getattr(spec, key) or {}), **value}
-            changes[key] = value and settings(key, value, f"{where}.{key}")
             if value is None and key in NAMED_DEFAULTS:
-                changes[key] = settings(key, NAMED_DEFAULTS[key], where)
+                value = NAMED_DEFAULTS[key]
+            if value is None and key == "augment":
+                changes[key] = None
+            else:
+                changes[key] = settings(key, value, f"{where}.{key}")
         elif key in ("head", "stop"):
             full = {
                 "data": spec.data,
@@ -473,6 +523,8 @@ def _run(experiment, parent_experiment, spec, parent, carried, row, data_of) -> 
             axes[axis_column(axis)] = (
                 getattr(spec, path[0]) if len(path) == 1 else getattr(spec, path[0])[path[1]]
             )
+    if "epochs" in row and "epochs" in experiment.limits:
+        spec = replace(spec, epochs=min(spec.epochs, experiment.limits["epochs"]))
     if parent is None:
         return Run(spec, experiment.name, axes)
     keys = Keys(experiment.start, f"{experiment.where}.start")
@@ -480,7 +532,7 @@ def _run(experiment, parent_experiment, spec, parent, carried, row, data_of) -> 
     for key in ("from", "carry", "where"):
         keys.take(key, object, None)
     keys.done()
-    point = parent_experiment.point_of(name, parent.spec.epochs)
+    point = parent_experiment.point_of(name, parent.spec.epochs, f"{keys.where}.at")
     if take == "state":
         if "epoch" not in point:
             raise UserError(

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+PACKAGE_NAME = "refigure"
 
 OUTSIDE = {
     "refigure.errors": "texts of messages",
@@ -28,7 +29,8 @@ OUTSIDE = {
     "refigure.fingerprint": "would make every change of itself a change of everything",
     "refigure.training.states": "a resumed run is bit-equal to an uninterrupted one (tested)",
     "refigure.training.progress": "what is printed",
-    "refigure.training.adoption": "copies finished runs unchanged (tested)",
+    "refigure.training.parts": "copies finished runs unchanged (tested)",
+    "refigure.stages": "opens files and calls what is fingerprinted",
     "refigure.cli": "reads arguments and calls stages",
 }
 """Modules outside every fingerprint, each with the reason."""
@@ -54,38 +56,45 @@ def normalised(node: object) -> object:
         for name, value in ast.iter_fields(node):
             if name in skipped or name in ("type_comment", "kind", "ctx"):
                 continue
-            if name == "body" and isinstance(value, list):
-                value = _without_texts(value)
+            if name in ("body", "orelse", "finalbody") and isinstance(value, list):
+                value = _without_texts(value, isinstance(node, ast.ClassDef))
+            if name == "values" and isinstance(node, ast.JoinedStr):
+                # Python 3.12 ends some format specifications with an empty text.
+                value = [part for part in value if getattr(part, "value", None) != ""]
             if value is not None and value != []:
                 fields.append([name, normalised(value)])
         return [type(node).__name__, fields]
     if isinstance(node, list):
         return [normalised(item) for item in node]
-    return repr(node)
+    return ascii(node)  # not repr: which characters it escapes depends on the Unicode version
 
 
-def _without_texts(body: list[ast.stmt]) -> list[ast.stmt]:
-    """Statements that do something: no docstrings, no bare declarations, no type-only imports."""
+def _without_texts(body: list[ast.stmt], in_class: bool) -> list[ast.stmt]:
+    """Statements that do something: no docstrings, no bare declarations, no type-only imports.
+
+    In a class an annotated name may be a field of a dataclass: there its name and order matter.
+    """
     return [
-        item
+        item if in_class or not isinstance(item, ast.AnnAssign) else _unannotated(item)
         for item in body
         if not (
             isinstance(item, ast.Expr)
             and isinstance(item.value, ast.Constant)
             and isinstance(item.value.value, str)
         )
-        and not (isinstance(item, ast.AnnAssign) and item.value is None and not _in_dataclass(item))
+        and not (isinstance(item, ast.AnnAssign) and item.value is None and not in_class)
         and not _for_annotations_only(item)
     ]
 
 
-def _in_dataclass(item: ast.AnnAssign) -> bool:
-    # A bare `name: type` in a dataclass is a field: its name and order matter.
-    return isinstance(item.target, ast.Name)
+def _unannotated(item: ast.AnnAssign) -> ast.Assign:
+    return ast.Assign(targets=[item.target], value=item.value)
 
 
 def _for_annotations_only(item: ast.stmt) -> bool:
-    return isinstance(item, ast.If) and "TYPE_CHECKING" in ast.dump(item.test)
+    if not isinstance(item, ast.If) or item.orelse:
+        return False
+    return getattr(item.test, "id", getattr(item.test, "attr", None)) == "TYPE_CHECKING"
 
 
 @cache
@@ -104,7 +113,15 @@ def _path(module: str) -> Path:
 
 
 def _imports(tree: ast.AST) -> Iterable[str]:
+    unused = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.stmt) and _for_annotations_only(node)
+        for inner in ast.walk(node)
+    }
     for node in ast.walk(tree):
+        if id(node) in unused:
+            continue
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names if name.name.startswith("refigure."))
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "refigure":
@@ -124,6 +141,9 @@ def closure(module: str) -> frozenset[str]:
             continue
         found.add(name)
         waiting.extend(_read(name)[1])
+        package = name.rpartition(".")[0]
+        if package != PACKAGE_NAME:
+            waiting.append(package)  # importing a module runs its package's __init__.py first
     return frozenset(found)
 
 
@@ -135,7 +155,7 @@ def fingerprint(modules: Iterable[str]) -> str:
 
 
 def notebook_digest(path: Path) -> str:
-    """The digest of the sources of a notebook's cells; outputs and execution counts are left out."""
+    """The digest of the sources of a notebook's cells, without outputs and execution counts."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     sources = [[cell["cell_type"], "".join(cell["source"])] for cell in cells]
     return hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:16]

@@ -23,7 +23,7 @@ from refigure.paths import Paths
 from refigure.reading import Keys, suggest
 from refigure.spec import canonical, digest
 
-LOOP = "refigure.training.loop"
+LOOP = "refigure.training.job"
 VERDICT = "refigure.verdict"
 PLOTTING = "refigure.plotting"
 
@@ -124,6 +124,8 @@ class Graph:
         self._runs: dict[str, list[Run]] = {}
         self._expanding: list[str] = []
         self._data: dict[str, str | None] = {}
+        self._tables: dict[str, Table] = {}
+        self._resolving: list[str] = []
 
     # ------------------------------------------------------------------ data and runs
 
@@ -149,10 +151,18 @@ class Graph:
         """Every experiment that has runs at this scale, in the order of files and keys."""
         found = {}
         for name, (file, written) in self.config.families["experiments"].items():
+            self._check_scales(written, f"{file}: {name}")
             experiment = read_experiment(name, written, file, self.scale.chain, self.scale.limits)
             if experiment is not None:
                 found[name] = experiment
         return found
+
+    def _check_scales(self, written: Any, place: str) -> None:
+        for scale in Keys(Keys(written, place).mapping.get("scales"), f"{place}.scales").mapping:
+            if scale not in self.config.scales:
+                raise UserError(
+                    f"{place}.scales: unknown scale '{scale}'{suggest(scale, self.config.scales)}"
+                )
 
     def experiment(self, name: str, place: str) -> Experiment | None:
         """The experiment of that name; None where it is absent at this scale.
@@ -172,21 +182,24 @@ class Graph:
             if experiment is None:
                 self._runs[name] = []
             elif name in self._expanding:
-                raise UserError(f"{experiment.where}: starts from itself: {self._expanding}")
+                way = " -> ".join([*self._expanding, name])
+                raise UserError(f"{experiment.where}: starts from itself: {way}")
             else:
                 self._expanding.append(name)
-                self._runs[name] = expand(
-                    experiment,
-                    self.runs,
-                    lambda parent: self.experiment(parent, f"{experiment.where}.start"),
-                    self.data_of,
-                )
-                self._expanding.pop()
+                try:
+                    self._runs[name] = expand(
+                        experiment,
+                        self.runs,
+                        lambda parent: self.experiment(parent, f"{experiment.where}.start"),
+                        self.data_of,
+                    )
+                finally:
+                    self._expanding.pop()
         return self._runs[name]
 
     @cached_property
     def owned(self) -> tuple[dict[str, Run], dict[str, Wanted]]:
-        """Every run once, under the first experiment that lists it; and all that is wanted of it."""
+        """Every run once, under the first experiment that lists it; and all that it leaves."""
         owners: dict[str, Run] = {}
         wanted: dict[str, Wanted] = {}
         lengths: dict[tuple[str, int], Wanted] = {}
@@ -242,7 +255,8 @@ class Graph:
         """What a job asks for: the scale's, with the experiment's over it."""
         asked = self.scale.resources_of(stage)
         if experiment:
-            own = Keys(self.experiments[experiment].resources, f"{experiment}.resources")
+            asking = self.experiments[experiment]
+            own = Keys(asking.resources, f"{asking.where}.resources")
             asked |= {key: own.take(key, int) for key in RESOURCES if key in own.mapping}
             own.taken += list(RESOURCES)
             own.done()
@@ -252,12 +266,11 @@ class Graph:
 
     def training_code(self, pack: Pack) -> str:
         """The digest of the code that trains a pack: the loop, and what its specs name."""
-        recorders = {CATALOGUE["record"][name].module for name in self._recorded(pack)}
-        return fingerprint([LOOP, *pack.modules, *recorders])
-
-    def _recorded(self, pack: Pack) -> list[str]:
-
-        return [json.loads(record)["name"] for record in pack.wanted.records]
+        recorders = [json.loads(record)["name"] for record in pack.wanted.records]
+        events = [json.loads(point).get("event") for point in pack.wanted.points]
+        kept = {CATALOGUE["record"][name].module for name in recorders}
+        kept |= {CATALOGUE["event"][name].module for name in events if name}
+        return fingerprint([LOOP, *pack.modules, *kept])
 
     def recipe_code(self, data: str) -> str:
         """The digest of the code that prepares some data."""
@@ -265,29 +278,40 @@ class Graph:
         return fingerprint([CATALOGUE["recipe"][recipe["name"]].module, "refigure.data.sources"])
 
     def measure_code(self, part: str) -> str:
-        """The digest of the code of a probe, with its options."""
+        """The digest of the code of a probe, with what it measures and its options."""
         probe = self.probe_of_part[part]
-        return f"{fingerprint([module_of(probe.measure)])} {canonical(dict(probe.options))}"
+        members = {
+            role: [[run.id, dict(run.axes), point] for run, point in members]
+            for role, members in probe.parts()[part].items()
+        }
+        words = [probe.measure, members, probe.each, dict(probe.options)]
+        return f"{fingerprint([module_of(probe.measure)])} {digest(words)}"
 
     def table_code(self, name: str) -> str:
         """The digest of the code of a table, with its selection and options."""
         table = self.table(name)
-        runs = {role: [run.id for run in runs] for role, runs in table.runs.items()}
+        runs = {
+            role: [[run.experiment, run.id, dict(run.axes)] for run in runs]
+            for role, runs in table.runs.items()
+        }
+        words = [table.compute, runs, table.arrays, dict(table.tables), dict(table.probes)]
         module = module_of(table.compute) if table.compute else "refigure.tables.histories"
         code = fingerprint([module, "refigure.tables.histories"])
-        return f"{code} {digest({'runs': runs, 'options': dict(table.options)})}"
+        return f"{code} {digest([*words, dict(table.options)])}"
 
     def claim_code(self, paper: str, name: str) -> str:
         """The digest of the code of a claim's predicate, with its text and thresholds."""
         claim = self.claims(paper)[name]
-        words = [claim.statement, dict(claim.options), list(claim.figures), claim.conditions]
+        words = [claim.statement, claim.decide, dict(claim.tables), dict(claim.options)]
+        words += [claim.figures, claim.conditions]
         return f"{fingerprint([module_of(claim.decide), VERDICT])} {digest(words)}"
 
     def figure_code(self, paper: str, name: str) -> str:
         """The digest of a figure: its notebook's cells, the plotting module, its parameters."""
         figure = self.figures(paper)[name]
         cells = notebook_digest(self.notebook_path(figure))
-        words = [dict(figure.parameters), figure.caption, dict(figure.published)]
+        words = [dict(figure.tables), dict(figure.parameters), figure.caption]
+        words.append(dict(figure.published))
         return f"{cells} {fingerprint([PLOTTING])} {digest(words)}"
 
     # ------------------------------------------------------------------ probes and tables
@@ -299,10 +323,12 @@ class Graph:
         name = keys.take("from", str)
         point = keys.take("point", str, None)
         where = dict(keys.take("where", dict, {}))
-        for scale, override in keys.take("scales", dict, {}).items():
-            if scale in self.scale.chain:
-                where = dict(override)
+        scales = keys.take("scales", dict, {})
         keys.done()
+        self._check_scales(written, place)
+        for scale in self.scale.chain:
+            if scale in scales:
+                where = dict(Keys(scales[scale], f"{place}.scales.{scale}").mapping)
         runs = select(self.runs(name, place), where, f"{place}.where", self.scale.limits)
         return runs, point
 
@@ -312,6 +338,7 @@ class Graph:
         found = {}
         for name, (file, written) in self.config.families["probes"].items():
             place = f"{file}: {name}"
+            self._check_scales(written, place)
             keys = Keys(_at_scale(written, self.scale.chain, place), place)
             roles = {}
             for role, selection in keys.take("of", dict).items():
@@ -321,7 +348,10 @@ class Graph:
                     runs, point = self._selection(part, f"{place}.of.{role}")
                     for run in runs:
                         experiment = self.experiments[run.experiment]
-                        kept = point and canonical(experiment.point_of(point, run.spec.epochs))
+                        asker = f"{place}.of.{role}"
+                        kept = point and canonical(
+                            experiment.point_of(point, run.spec.epochs, asker)
+                        )
                         members.append((run, kept))
                 roles[role] = members
             found[name] = Probe(
@@ -333,16 +363,20 @@ class Graph:
                 keys.take("options", dict, {}),
             )
             keys.done()
+            members = [run for role in roles.values() for run, _ in role]
+            for axis in (*found[name].each, *found[name].split):
+                if members and not any(axis in run.axes for run in members):
+                    raise UserError(f"{place}: no axis '{axis}'{suggest(axis, members[0].axes)}")
+            for run in members:
+                for axis in found[name].split:
+                    if axis not in run.axes:
+                        raise UserError(f"{place}.split: {run.label} has no axis '{axis}'")
         return found
 
     @cached_property
     def probe_of_part(self) -> dict[str, Probe]:
         """Job name -> probe."""
         return {part: probe for probe in self.probes.values() for part in probe.parts()}
-
-    @cached_property
-    def _tables(self) -> dict[str, Table]:
-        return {}
 
     def table(self, name: str, place: str = "") -> Table:
         """A table by its name.
@@ -357,8 +391,9 @@ class Graph:
             raise UserError(f"{place or 'tables'}: unknown table '{name}'{suggest(name, known)}")
         file, written = known[name]
         place = f"{file}: {name}"
+        self._check_scales(written, place)
         keys = Keys(_at_scale(written, self.scale.chain, place), place)
-        selections = keys.take("runs", object, {})
+        selections = keys.take("runs", (str, list, dict), {})
         if isinstance(selections, (str, list)) or "from" in selections:
             selections = {"runs": selections}
         runs = {}
@@ -378,8 +413,14 @@ class Graph:
             options=keys.take("options", dict, {}),
         )
         keys.done()
-        for other in table.tables.values():
-            self.table(other, place)
+        if name in self._resolving:
+            raise UserError(f"{place}: made of itself: {' -> '.join([*self._resolving, name])}")
+        self._resolving.append(name)
+        try:
+            for other in table.tables.values():
+                self.table(other, place)
+        finally:
+            self._resolving.pop()
         for probe in table.probes.values():
             if probe not in self.probes:
                 raise UserError(f"{place}: unknown probe '{probe}'{suggest(probe, self.probes)}")
@@ -485,6 +526,8 @@ class Graph:
                 conditions=keys.take("conditions", str, ""),
             )
             keys.done()
+            for table in found[name].tables.values():
+                self.table(table, f"{file}: claims.{name}")
             for figure in found[name].figures:
                 if figure not in (paper.get("figures") or {}):
                     raise UserError(
@@ -501,7 +544,7 @@ class Graph:
 def _at_scale(written: Any, chain: list[str], place: str) -> dict[str, Any]:
     """A probe or table with the overrides of the scale's chain, key by key."""
     merged = dict(Keys(written, place).mapping)
-    scales = merged.pop("scales", None) or {}
+    scales = Keys(merged.pop("scales", None), f"{place}.scales").mapping
     for scale in chain:
         merged |= Keys(scales.get(scale), f"{place}.scales.{scale}").mapping
     return merged

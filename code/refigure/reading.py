@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,14 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
     written = [loader.construct_object(key) for key, _ in node.value if key.value != "<<"]
     for key in written:
+        if not isinstance(key, str):
+            line = node.start_mark.line + 1
+            raise UserError(f"{node.start_mark.name}: key {key!r} is no text (line {line})")
         if written.count(key) > 1:
             line = node.start_mark.line + 1
             raise UserError(
-                f"{node.start_mark.name}: key '{key}' is written twice (in the keys from line {line})"
+                f"{node.start_mark.name}: key '{key}' is written twice"
+                f" (in the keys from line {line})"
             )
     loader.flatten_mapping(node)
     return {
@@ -47,10 +53,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
             content = yaml.load(stream, Loader=_Loader)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f" (line {mark.line + 1})" if mark else ""
-        raise UserError(f"{path}: not YAML: {getattr(error, 'problem', error)}{place}") from None
+        problem = " ".join(str(getattr(error, "problem", error)).split())
+        raise UserError(f"{path}: not YAML: {problem}{place}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -72,12 +79,18 @@ def number(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         hint = ""
         if isinstance(value, str):
-            try:
-                hint = f" (YAML reads it as text; write {float(value):.1e})"
-            except ValueError:
-                pass
+            with contextlib.suppress(ValueError):
+                hint = f" (YAML reads it as text; write {_as_yaml(float(value))})"
         raise UserError(f"{where} must be a number, got {value!r}{hint}")
+    if not math.isfinite(value):
+        raise UserError(f"{where} must be finite, got {value!r}")
     return float(value)
+
+
+def _as_yaml(value: float) -> str:
+    # YAML 1.1 takes 1e-05 for text: it wants a point in the mantissa.
+    mantissa, e, exponent = repr(value).partition("e")
+    return mantissa + ("" if "." in mantissa or not e else ".0") + e + exponent
 
 
 def typed(value: Any, kind: type, where: str) -> Any:

@@ -45,8 +45,16 @@ AXES: dict[str, tuple[str, ...]] = {
 
 
 def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """JSON with sorted keys and no spaces: equal values give equal text, so 1.0 is written 1."""
+    return json.dumps(_integral(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _integral(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {key: _integral(item) for key, item in value.items()}
+    return [_integral(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def digest(value: Any, digits: int = ID_DIGITS) -> str:
@@ -122,14 +130,19 @@ class Spec:
         shown: dict[str, Any] = {"data": self.data}
         for kind in NAMED:
             value = getattr(self, kind)
-            kept = _without_defaults(kind, value)
+            kept = without_defaults(kind, value)
             if kept != {"name": NAMED_DEFAULTS.get(kind)}:
                 shown[kind] = kept
         if self.augment:
-            shown["augment"] = _without_defaults("augment", self.augment)
+            shown["augment"] = without_defaults("augment", self.augment)
         for key in ("head", "stop", "start"):
             if getattr(self, key) is not None:
-                shown[key] = dict(getattr(self, key))
+                written = getattr(self, key).items()
+                shown[key] = {inner: value for inner, value in written if value is not None}
+        if self.start and "event" in self.start.get("point", ()):
+            event = {**self.start["point"], "name": self.start["point"]["event"]}
+            del event["event"]
+            shown["start"]["point"] = {"event": without_defaults("event", event)}
         for key, shape in PLAIN.items():
             if getattr(self, key) != default_of(shape):
                 shown[key] = getattr(self, key)
@@ -159,7 +172,7 @@ class Spec:
             shape = str if key == "data" else PLAIN.get(key)
             if shape is None:
                 raise UserError(f"{where}: '{key}' is no axis: it takes several keys")
-            return replace(self, **{key: value_of(shape, value, where)})
+            return replace(self, **{key: value_of(shape, value, f"{where}.{axis}")})
         kind, key = path
         written = getattr(self, kind)
         if written is None:
@@ -171,9 +184,12 @@ class Spec:
                 raise UserError(
                     f"{where}: {kind} '{name}' has no key '{key}'{suggest(key, shapes)}"
                 )
-            value = value_of(shapes[key], value, where)
+            value = value_of(shapes[key], value, f"{where}.{axis}")
         elif key not in written:
             raise UserError(f"{where}: '{kind}' has no key '{key}'{suggest(key, written)}")
+        elif kind in ("head", "stop"):
+            read = _head if kind == "head" else _stop
+            value = read({**written, key: value}, f"{where}.{kind}")[key]
         return replace(self, **{kind: {**written, key: value}})
 
 
@@ -190,7 +206,8 @@ def axis_column(axis: str) -> str:
     return axis.rpartition(".")[2]
 
 
-def _without_defaults(kind: str, value: Mapping[str, Any]) -> dict[str, Any]:
+def without_defaults(kind: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a catalogue's entry that differ from their default: what identities hold."""
     shapes = CATALOGUE[kind][value["name"]].keys
     return {
         key: item for key, item in value.items() if key == "name" or item != default_of(shapes[key])
@@ -237,6 +254,8 @@ def resolve_point(written: Any, epochs: int, where: str) -> dict[str, Any]:
             first = _epoch(inner.take("from"), epochs, where)
         inner.done()
         point = {"average": {"count": count, "every": every, "from": first}}
+        if count < 1 or every < 1:
+            raise UserError(f"{where}: count and every must be positive: {point['average']}")
         if first < 0 or first + (count - 1) * every > epochs:
             raise UserError(f"{where}: averages epochs outside 0 to {epochs}: {point['average']}")
     elif "best" in keys.mapping:
@@ -252,6 +271,8 @@ def resolve_point(written: Any, epochs: int, where: str) -> dict[str, Any]:
         known = ("average", "best", "epoch", "event")
         raise UserError(f"{where}: a point is one of {', '.join(known)}, got {dict(keys.mapping)}")
     keys.done()
+    if point.get("epoch", 0) < 0:
+        raise UserError(f"{where}: epoch must not be negative, got {point['epoch']}")
     if point.get("epoch", 0) > epochs:
         raise UserError(f"{where}: epoch {point['epoch']} is after the run's last, {epochs}")
     return point

@@ -1,0 +1,170 @@
+"""`refigure`: the stages of the graph by their names, as the rules call them and as people can."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from refigure import __version__
+from refigure.config import Config
+from refigure.errors import UserError
+from refigure.graph import Graph
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; a mistake of the user is one line on stderr and status 1."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except UserError as error:
+        print(f"refigure: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+
+
+def _graph(options: argparse.Namespace) -> Graph:
+    config = Config(Path(options.root))
+    return Graph(config, options.scale or config.user["scale"])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="refigure", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--root", default=os.environ.get("REFIGURE_ROOT", "."), help="folder of the checkout"
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run, text: str, *names: str) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=text, description=text)
+        for argument in names:
+            one.add_argument(argument)
+        one.add_argument("--scale", help="one of config/scales; the default is in config.yaml")
+        one.set_defaults(run=run)
+        return one
+
+    command("prepare", _prepare, "read a source and write its prepared arrays", "data")
+    one = command("train", _train, "train a pack, or adopt what other packs hold of it", "pack")
+    one.add_argument("--state-every", type=float, default=60.0, help="seconds between states")
+    command("measure", _measure, "measure one part of a probe", "part")
+    command("table", _table, "compute a table", "table")
+    one = command("draw", _draw, "execute the notebook of a figure", "paper", "figure")
+    one.add_argument("--log", type=Path, required=True, help="where the notebook is executed")
+    command("claim", _claim, "decide one claim", "paper", "claim")
+    command("verdicts", _verdicts, "join the verdicts of a paper", "paper")
+    one = command("index", _index, "list the runs of an experiment", "experiment")
+    one.add_argument("--to", type=Path, required=True, help="a .tsv file")
+    command("summary", _summary, "write the verdict table of all papers")
+    command("report", _report, "write report.html")
+    command("show", _show, "print the verdict table and the path of the report")
+    command("prune", _prune, "remove packs that no configuration names")
+    command("pin", _pin, "write the checksum of a source's file to config/local.yaml", "source")
+    return parser
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from refigure import stages
+
+    stages.prepare(_graph(options), options.data)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from refigure import stages
+    from refigure.training.states import Interrupted
+
+    try:
+        stages.train(_graph(options), options.pack, options.state_every)
+    except Interrupted:
+        print("TERM: the training state is written; the same command goes on from it")
+        return 143
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> None:
+    from refigure import stages
+
+    stages.measure(_graph(options), options.part)
+
+
+def _table(options: argparse.Namespace) -> None:
+    from refigure import stages
+
+    stages.table(_graph(options), options.table)
+
+
+def _draw(options: argparse.Namespace) -> None:
+    from refigure import stages
+
+    stages.draw(_graph(options), options.paper, options.figure, options.log)
+
+
+def _claim(options: argparse.Namespace) -> None:
+    from refigure import stages
+
+    stages.claim(_graph(options), options.paper, options.claim)
+
+
+def _verdicts(options: argparse.Namespace) -> None:
+    from refigure import stages
+
+    stages.verdicts(_graph(options), options.paper)
+
+
+def _index(options: argparse.Namespace) -> None:
+    from refigure import stages
+
+    stages.index(_graph(options), options.experiment, options.to)
+
+
+def _summary(options: argparse.Namespace) -> None:
+    from refigure import stages
+
+    graph = _graph(options)
+    path = graph.paths.results / "all"
+    temporary = path.with_name(".all")
+    temporary.write_text(stages.verdict_table(graph, graph.built), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from refigure.report.page import write_report
+
+    write_report(_graph(options))
+
+
+def _show(options: argparse.Namespace) -> None:
+    graph = _graph(options)
+    path = graph.paths.results / "all"
+    if not path.is_file():
+        raise UserError(f"{path}: not there yet; `snakemake -c 2` builds it")
+    print(path.read_text(encoding="utf-8"))
+    print(f"report: {(graph.paths.results / 'report.html').resolve()}")
+
+
+def _prune(options: argparse.Namespace) -> None:
+    import shutil
+
+    graph = _graph(options)
+    stale = [
+        path
+        for path in sorted((graph.paths.results / "packs").glob("*"))
+        if path.name not in graph.packs
+    ]
+    for path in stale:
+        shutil.rmtree(path)
+        print(f"removed {path}")
+    print(f"{len(stale)} packs removed, {len(graph.packs)} are in the configuration")
+
+
+def _pin(options: argparse.Namespace) -> None:
+    from refigure.pin import pin
+
+    print(pin(Path(options.root), options.source))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""The points that a probe measures, brought together in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from refigure.data.images import Images
+from refigure.data.images import load as load_images
+from refigure.experiments import Run
+from refigure.graph import Graph, Probe
+from refigure.models.layers import Model, Statistics
+from refigure.tasks import Task
+from refigure.training import parts
+from refigure.training.job import build_model
+from refigure.training.loop import named
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network at one of its points.
+
+    Args:
+        parameters: by name, each with a leading axis of one network.
+        statistics: batch norm's running moments, in mode "running".
+        task: model and data; its batches are the run's.
+    """
+
+    run: Run
+    model: Model
+    task: Task
+    parameters: dict[str, Tensor]
+    statistics: Statistics
+
+
+@dataclass(frozen=True)
+class Group:
+    """What is measured together: role -> members, told apart by the values of the axes in `key`."""
+
+    key: Mapping[str, Any]
+    roles: Mapping[str, list[Member]]
+
+
+def groups(
+    graph: Graph,
+    probe: Probe,
+    roles: Mapping[str, list[tuple[Run, str | None]]],
+    device: torch.device,
+) -> Iterator[Group]:
+    """The groups of a part of a probe, one after another, so that few networks are in memory.
+
+    A member whose run has no such point (it diverged, or the event did not happen) is left out, and
+    with it a group in which a role is then empty.
+    """
+    each = probe.each or list(next(iter(roles.values()))[0][0].axes)
+    keyed: dict[tuple, dict[str, list[tuple[Run, str | None]]]] = {}
+    for role, members in roles.items():
+        for run, point in members:
+            key = tuple(run.axes[axis] for axis in each)
+            keyed.setdefault(key, {name: [] for name in roles})[role].append((run, point))
+    images: dict[str, Images] = {}
+    for key, by_role in keyed.items():
+        found = {
+            role: [
+                member
+                for run, point in members
+                if (member := _member(graph, run, point, images, device)) is not None
+            ]
+            for role, members in by_role.items()
+        }
+        if all(found.values()):
+            yield Group(dict(zip(each, key)), found)
+
+
+def _member(
+    graph: Graph, run: Run, point: str | None, images: dict[str, Images], device: torch.device
+) -> Member | None:
+    folder = graph.paths.pack(graph.pack_of[run.id])
+    tensors = parts.read_tensors(folder / "points.safetensors", [run.id], point)
+    values = parts.named_point(tensors, run.id, point)
+    if values is None:
+        return None
+    if run.spec.data not in images:
+        images.clear()
+        images[run.spec.data] = load_images(graph.paths.data(run.spec.data), device)
+    data = images[run.spec.data]
+    model = build_model(run.spec, data)
+    task = named("task", run.spec.task["name"]).build(model, data, [run.spec])
+    moments = {
+        layer: tuple(values[f"{kind}/{layer}"][None].to(device) for kind in ("mean", "variance"))
+        for layer in model.normalised
+    }
+    parameters = {name: values[name][None].to(device) for name in model.groups}
+    return Member(run, model, task, parameters, Statistics(moments, "running"))

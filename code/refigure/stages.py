@@ -1,0 +1,265 @@
+"""The stages as functions of a graph and a name: they resolve names, open files, and call the rest.
+
+The only place, with `cli`, that touches paths and devices. Each writes whole files or none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from refigure.errors import UserError
+from refigure.experiments import Run
+from refigure.graph import Graph, function_of
+
+
+def prepare(graph: Graph, data: str) -> None:
+    """Read a source and write its prepared arrays."""
+    from refigure.catalogue import CATALOGUE
+    from refigure.data import images, sources
+    from refigure.training.loop import named
+
+    if data not in graph.recipes:
+        raise UserError(f"data '{data}' is not in {graph.scale.file}")
+    recipe = graph.recipes[data]
+    source = dict(graph.config.user["sources"][recipe["source"]])
+    if "path" in source:
+        source["path"] = str(graph.config.root / source["path"])
+    raw = sources.read(source, graph.paths.sources)
+    module = named("recipe", recipe["name"])
+    keys = CATALOGUE["recipe"][recipe["name"]].keys
+    prepared = module.prepare(raw, {key: recipe[key] for key in keys})
+    images.save(prepared, graph.paths.data(data), recipe)
+
+
+def train(graph: Graph, name: str, interval_s: float) -> None:
+    """Train a pack, or adopt what other packs hold of it."""
+    from refigure.training.devices import device_of
+    from refigure.training.job import Job
+
+    pack = graph.pack(name)
+    folder = graph.paths.results / "packs"
+    stale = [path for path in sorted(folder.glob("*")) if path.name not in graph.packs]
+    Job(
+        pack,
+        graph.training_code(pack),
+        graph.paths.data(pack.data),
+        graph.paths.pack(name),
+        graph.paths.state(name),
+        {run.id: graph.paths.pack(graph.pack_of[run.id]) for run in pack.parents},
+        stale,
+        device_of(graph.config.user["device"]),
+        interval_s,
+    ).run()
+
+
+def measure(graph: Graph, part: str) -> None:
+    """Measure one part of a probe: every group of its points, one tidy table."""
+    import pandas as pd
+
+    from refigure.measures.members import groups
+    from refigure.training.devices import device_of
+    from refigure.training.parts import write_parquet
+
+    if part not in graph.probe_of_part:
+        raise UserError(
+            f"measure '{part}' is not in the configuration at scale '{graph.scale.name}'"
+        )
+    probe = graph.probe_of_part[part]
+    function = function_of(probe.measure, f"probe {probe.name}")
+    device = device_of(graph.config.user["device"])
+    rows: list[dict[str, Any]] = []
+    for group in groups(graph, probe, probe.parts()[part], device):
+        for row in function(group, **probe.options):
+            rows.append({**group.key, **row})
+        print(f"{probe.name}: {group.key}", flush=True)
+    write_parquet(pd.DataFrame(rows), graph.paths.measure(part))
+
+
+def table(graph: Graph, name: str) -> None:
+    """Compute a table from the histories, arrays, probes and tables that it names."""
+    import pandas as pd
+
+    from refigure.training.parts import write_parquet
+
+    written = graph.table(name)
+    arguments: dict[str, Any] = {
+        role: read_histories(graph, runs) for role, runs in written.runs.items()
+    }
+    runs = [run for members in written.runs.values() for run in members]
+    for array in written.arrays:
+        arguments[array] = read_array(graph, runs, array)
+    for argument, other in written.tables.items():
+        arguments[argument] = pd.read_parquet(graph.paths.table(other))
+    for argument, probe in written.probes.items():
+        frames = [
+            pd.read_parquet(graph.paths.measure(part)) for part in graph.probes[probe].parts()
+        ]
+        arguments[argument] = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    if written.compute is None:
+        frame = arguments["runs"]
+    else:
+        function = function_of(written.compute, f"{written.file}: {name}")
+        frame = function(**arguments, **written.options)
+    write_parquet(frame, graph.paths.table(name))
+
+
+def read_histories(graph: Graph, runs: list[Run]) -> Any:
+    """The histories of some runs, with their axes."""
+    import pandas as pd
+
+    from refigure.tables.histories import histories
+
+    frames = [
+        pd.read_parquet(graph.paths.pack(pack) / "history.parquet") for pack in graph.packs_of(runs)
+    ]
+    rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return histories(rows, {run.id: {"experiment": run.experiment, **run.axes} for run in runs})
+
+
+def read_array(graph: Graph, runs: list[Run], name: str) -> Any:
+    """One recorded array of some runs, long, with their axes."""
+    from safetensors.numpy import load_file
+
+    from refigure.tables.histories import long_arrays
+
+    arrays: dict[str, Any] = {}
+    for pack in graph.packs_of(runs):
+        arrays |= load_file(graph.paths.pack(pack) / "arrays.safetensors")
+    frame = long_arrays(arrays, [run.id for run in runs], name)
+    for axis in dict.fromkeys(axis for run in runs for axis in run.axes):
+        frame[axis] = frame["run"].map({run.id: run.axes.get(axis) for run in runs})
+    frame["experiment"] = frame["run"].map({run.id: run.experiment for run in runs})
+    return frame
+
+
+def draw(graph: Graph, paper: str, name: str, log: Path) -> None:
+    """Execute a figure's notebook into the log; its outputs are copied only on success.
+
+    Raises:
+        UserError: the notebook failed, or did not save the figure.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    figure = graph.figures(paper)[name]
+    target = {suffix: graph.paths.figure(paper, name, suffix) for suffix in ("pdf", "png", "csv")}
+    for path in (*target.values(), graph.paths.notebook(paper, name)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    claims = {
+        claim: str(graph.paths.claim(paper, claim)) for claim in graph.claims_of_figure(paper, name)
+    }
+    parameters = {
+        "tables": {key: str(graph.paths.table(table)) for key, table in figure.tables.items()},
+        "claims": claims,
+        "target": str(target["pdf"].with_suffix("")),
+        "settings": {
+            **figure.parameters,
+            "caption": figure.caption,
+            "scale": graph.scale.name,
+            "published": dict(figure.published),
+        },
+    }
+    # Kernels that start together race for TCP ports; unix sockets in folders of their own do not.
+    runtime = log.parent / f".{name}.runtime"
+    os.environ["JUPYTER_RUNTIME_DIR"] = str(runtime.resolve())
+    os.environ["IPYTHONDIR"] = str(runtime.resolve())
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+    try:
+        papermill.execute_notebook(
+            str(graph.notebook_path(figure)),
+            str(log),
+            parameters=parameters,
+            kernel_name="python3",
+            progress_bar=False,
+            engine_name="ipc",
+            cwd=str(graph.config.root),
+        )
+    except PapermillExecutionError as error:
+        raise UserError(
+            f"notebook {figure.notebook}.ipynb failed for {paper}/{name}: {error.ename}:"
+            f" {' '.join(str(error.evalue).split())}; executed copy: {log}"
+        ) from None
+    finally:
+        shutil.rmtree(runtime, ignore_errors=True)
+    shutil.copyfile(log, graph.paths.notebook(paper, name))
+    missing = [str(path) for path in target.values() if not path.is_file()]
+    if missing:
+        raise UserError(f"notebook {figure.notebook}.ipynb did not save {', '.join(missing)}")
+
+
+def claim(graph: Graph, paper: str, name: str) -> None:
+    """Decide a claim from its tables and write the verdict."""
+    import pandas as pd
+
+    from refigure import verdict
+    from refigure.training.parts import write_json
+
+    written = graph.claims(paper)[name]
+    frames = {
+        key: pd.read_parquet(graph.paths.table(table)) for key, table in written.tables.items()
+    }
+    options = dict(written.options)
+    thresholds = options.pop("thresholds", {})
+    for key, value in thresholds.items():
+        options[key] = verdict.threshold_at(value, graph.scale.name)
+    finding = function_of(written.decide, f"claim {paper} {name}")(**frames, **options)
+    record = verdict.claim_record(name, written.statement, finding, list(written.figures))
+    path = graph.paths.claim(paper, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(record, path)
+
+
+def verdicts(graph: Graph, paper: str) -> None:
+    """Join the verdicts of a paper."""
+    from refigure.training.parts import write_json
+
+    claims = [read_claim(graph, paper, name) for name in graph.claims(paper)]
+    record = {"paper": paper, "scale": graph.scale.name, "claims": claims}
+    write_json(record, graph.paths.claims(paper))
+
+
+def read_claim(graph: Graph, paper: str, name: str) -> dict[str, Any]:
+    """The verdict of one claim."""
+    return json.loads(graph.paths.claim(paper, name).read_text(encoding="utf-8"))
+
+
+def index(graph: Graph, experiment: str, path: Path) -> None:
+    """The runs of an experiment: axes, pack, what became of each, and its cost."""
+    import pandas as pd
+
+    from refigure.training.parts import read_json
+
+    rows = []
+    about: dict[str, Any] = {}
+    for pack in graph.packs_of(graph.runs(experiment)):
+        about |= read_json(graph.paths.pack(pack) / "run.json")["runs"]
+    for run in graph.runs(experiment):
+        found = about[run.id]
+        kept = {key: found[key] for key in ("status", "last_epoch", "seconds", "device")}
+        rows.append({"run": run.id, **run.axes, "pack": graph.pack_of[run.id], **kept})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(path, sep="\t", index=False)
+
+
+def verdict_table(graph: Graph, papers: Iterable[str]) -> str:
+    """The verdicts of all built papers as text, one line a claim."""
+    lines = []
+    for paper in papers:
+        records = json.loads(graph.paths.claims(paper).read_text(encoding="utf-8"))["claims"]
+        count = {word: sum(record["verdict"] == word for record in records) for word in WORDS}
+        tally = ", ".join(f"{number} {word}" for word, number in count.items() if number)
+        lines.append(f"{paper} at scale '{graph.scale.name}': {tally}")
+        for record in records:
+            reason = f"  ({record['reason']})" if record["reason"] else ""
+            lines.append(
+                f"  {record['id']:<4} {record['verdict']:<9} {record['statement']}{reason}"
+            )
+    return "\n".join(lines) + "\n"
+
+
+WORDS = ("holds", "fails", "undecided")

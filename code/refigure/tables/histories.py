@@ -1,0 +1,59 @@
+"""The histories of selected runs, with their axes as columns: what every other table starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+
+def histories(rows: pd.DataFrame, axes: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """One row a run and step, sorted by the runs' order, with the values of the axes.
+
+    Args:
+        rows: of some packs: run, step, epoch and scalars.
+        axes: run id -> experiment and axes, in the order that is wanted; other runs are left out.
+
+    Returns:
+        Columns experiment, the axes, run, step, epoch, then the scalars. No row where no run is.
+    """
+    described = pd.DataFrame.from_dict(axes, orient="index")
+    described.index.name = "run"
+    described = described.reset_index()
+    described["order"] = range(len(described))
+    if not len(described) or not len(rows):
+        return pd.DataFrame({name: [] for name in ("experiment", "run", "step", "epoch")})
+    joined = described.merge(rows, on="run", how="inner")
+    joined = joined.sort_values(["order", "step"], kind="stable").drop(columns="order")
+    first = [name for name in described.columns if name not in ("order", "run")]
+    rest = [name for name in joined.columns if name not in (*first, "run", "step", "epoch")]
+    return joined[[*first, "run", "step", "epoch", *rest]].reset_index(drop=True)
+
+
+def long_arrays(arrays: Mapping[str, Any], runs: Iterable[str], name: str) -> pd.DataFrame:
+    """One recorded array of some runs as rows: run, epoch, index, and the value under its name.
+
+    Args:
+        arrays: `run|name` -> (moments, values), and `run|name|epoch` -> (moments,), numpy.
+    """
+    frames = []
+    for run in runs:
+        values = arrays.get(f"{run}|{name}")
+        if values is None:
+            continue
+        epochs = arrays[f"{run}|{name}|epoch"]
+        moments, count = values.shape
+        frames.append(
+            pd.DataFrame(
+                {
+                    "run": run,
+                    "epoch": epochs.repeat(count),
+                    "index": list(range(count)) * moments,
+                    name: values.reshape(-1).astype("float64"),
+                }
+            )
+        )
+    if not frames:
+        return pd.DataFrame({key: [] for key in ("run", "epoch", "index", name)})
+    return pd.concat(frames, ignore_index=True)

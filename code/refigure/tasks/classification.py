@@ -1,0 +1,118 @@
+"""Image classification: cross-entropy, or the squared distance to the one-hot target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from refigure.data import augment
+from refigure.data.images import Images
+from refigure.models.layers import Model, Statistics
+from refigure.spec import Spec
+from refigure.training.streams import generator
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images (networks, batch, channels, size, size) and labels (networks, batch)."""
+
+    images: Tensor
+    labels: Tensor
+
+
+class Classification:
+    """A model and data, as the loop and the recorders see them.
+
+    Args:
+        model: whose logits are compared with the labels.
+        data: on the device of the networks.
+        specs: of the networks, equal but for seeds and numbers of the optimiser.
+
+    Source: three-regimes, sections 3 and 5.1; the squared loss is its variant A3.
+    """
+
+    def __init__(self, model: Model, data: Images, specs: Sequence[Spec]):
+        spec = specs[0]
+        self.model, self.data = model, data
+        self.seeds = [spec.seed for spec in specs]
+        self.batch_size = spec.batch
+        self.squared = spec.task["loss"] == "squared"
+        self.augmentation = augment.build(spec.augment)
+        count = len(data.train_labels)
+        self.batches = count // spec.batch if spec.drop_last else -(-count // spec.batch)
+        self._orders: tuple[int, Tensor] = (-1, torch.empty(0))
+
+    def order(self, epoch: int) -> Tensor:
+        """The order of the training images in an epoch, (networks, images)."""
+        if self._orders[0] != epoch:
+            count = len(self.data.train_labels)
+            drawn = {
+                seed: torch.randperm(count, generator=generator(seed, "order", epoch))
+                for seed in set(self.seeds)
+            }
+            order = torch.stack([drawn[seed] for seed in self.seeds])
+            self._orders = (epoch, order.to(self.data.train_labels.device))
+        return self._orders[1]
+
+    def batch(self, epoch: int, number: int) -> Batch:
+        """The training images of one batch of an epoch, augmented."""
+        first = number * self.batch_size
+        places = self.order(epoch)[:, first : first + self.batch_size]
+        images, labels = self.data.train_images[places], self.data.train_labels[places]
+        if self.augmentation is not None:
+            drawn = {
+                seed: self.augmentation.draw(
+                    generator(seed, "augmentation", epoch, number), places.shape[1], self.data.size
+                )
+                for seed in set(self.seeds)
+            }
+            draws = torch.stack([drawn[seed] for seed in self.seeds])
+            images = self.augmentation.apply(images, draws, self.data.black)
+        return Batch(images, labels)
+
+    def losses(
+        self, parameters: Mapping[str, Tensor], batch: Batch, statistics: Statistics
+    ) -> Tensor:
+        """The mean loss of each network on its batch, (networks,)."""
+        logits = self.model.forward(parameters, batch.images, statistics)
+        return self.scores(logits, batch.labels)[0].mean(1)
+
+    def scores(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and error (0 or 1) of each image, both (networks, batch).
+
+        The squared loss is (sum_c o_c^2 - 2 o_y + 1) / C: three-regimes, section 5.2.
+        """
+        classes = logits.shape[-1]
+        if self.squared:
+            own = logits.gather(-1, labels[..., None])[..., 0]
+            loss = (logits.square().sum(-1) - 2 * own + 1) / classes
+        else:
+            loss = F.cross_entropy(
+                logits.flatten(0, 1), labels.flatten(), reduction="none"
+            ).view_as(labels)
+        return loss, (logits.detach().argmax(-1) != labels).float()
+
+    def evaluation(self, which: str, networks: int) -> Iterator[Batch]:
+        """The training or test set in its stored order, the same batches for every network.
+
+        Args:
+            which: "train" or "test"; the last batch may be smaller.
+            networks: how many read it.
+        """
+        images = self.data.train_images if which == "train" else self.data.test_images
+        labels = self.data.train_labels if which == "train" else self.data.test_labels
+        for first in range(0, len(labels), self.batch_size):
+            part = slice(first, first + self.batch_size)
+            yield Batch(
+                images[part].expand(networks, *images[part].shape),
+                labels[part].expand(networks, -1),
+            )
+
+
+def build(model: Model, data: Images, specs: Sequence[Spec]) -> Classification:
+    """The task of some networks that stack."""
+    return Classification(model, data, specs)

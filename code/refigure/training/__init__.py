@@ -1,0 +1,1 @@
+"""One training loop for every paper, and what it calls."""

@@ -1,0 +1,41 @@
+"""Where a run begins: weights drawn from its seed, or a parent's point."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from refigure.models.layers import Model
+from refigure.spec import Spec
+from refigure.training.streams import generator
+
+
+def initial_values(model: Model, spec: Spec) -> dict[str, Tensor]:
+    """The parameters of a run's network at epoch 0, by name.
+
+    The last layer of `head: {seed, norm}` is drawn from its own seed, equal in all runs that share
+    it, and its weight is rescaled to that Frobenius norm; its bias keeps its values.
+
+    Source: three-regimes, section 4.3; `init: uniform_sphere` is variant A8 of section 5.2.
+    """
+    head_seed = spec.seed if spec.head is None or spec.head["seed"] is None else spec.head["seed"]
+    values = model.initial(
+        generator(spec.seed, "initialisation"), generator(head_seed, "initialisation of the head")
+    )
+    if spec.head is not None:
+        for name, group in model.groups.items():
+            if group == "head" and name.endswith("weight"):
+                values[name] *= spec.head["norm"] / values[name].norm()
+    if spec.init["name"] == "uniform_sphere":
+        _uniform_direction(model, values, spec.seed)
+    return values
+
+
+def _uniform_direction(model: Model, values: dict[str, Tensor], seed: int) -> None:
+    """Give the scale-invariant weights a direction uniform on the sphere; keep their norm."""
+    names = [name for name, group in model.groups.items() if group == "invariant"]
+    norm = torch.cat([values[name].flatten() for name in names]).norm()
+    source = generator(seed, "uniform direction")
+    drawn = {name: torch.randn(values[name].shape, generator=source) for name in names}
+    scale = norm / torch.cat([part.flatten() for part in drawn.values()]).norm()
+    values.update({name: part * scale for name, part in drawn.items()})

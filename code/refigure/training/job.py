@@ -1,0 +1,386 @@
+"""A training job: adopt what is there, train the rest, and put the pack's files in their place."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from refigure.data.images import Images
+from refigure.data.images import load as load_images
+from refigure.experiments import Run
+from refigure.models.layers import Model, Statistics
+from refigure.packs import Pack
+from refigure.spec import Spec, canonical, digest
+from refigure.training import parts, states
+from refigure.training.history import History
+from refigure.training.initial import initial_values
+from refigure.training.loop import Beginning, Trained, Training, build_optimiser, named
+from refigure.training.parts import Part
+from refigure.training.points import Points
+from refigure.training.progress import Progress
+from refigure.training.stack import Stack
+
+
+class Job:
+    """The training of one pack.
+
+    Args:
+        pack: its runs and what they leave behind.
+        code: digest of the code they are trained by.
+        data: path of the prepared arrays.
+        folder: where the pack's files go.
+        scratch: where states and finished parts wait until the pack is whole.
+        parents: parent run id -> the folder of its pack.
+        adoptable: folders of packs that no configuration names any more.
+        device: where to compute.
+        interval_s: seconds between training states.
+    """
+
+    def __init__(
+        self,
+        pack: Pack,
+        code: str,
+        data: Path,
+        folder: Path,
+        scratch: Path,
+        parents: Mapping[str, Path],
+        adoptable: Sequence[Path],
+        device: torch.device,
+        interval_s: float = 60.0,
+    ):
+        self.pack, self.code, self.folder, self.scratch = pack, code, folder, scratch
+        self.data_path, self.parents, self.adoptable = data, parents, adoptable
+        self.device = device
+        self.clock = states.Clock(interval_s)
+
+    def run(self) -> None:
+        """Train what is missing and write the pack.
+
+        Raises:
+            states.Interrupted: TERM came; a state is written.
+        """
+        self.clock.listen()
+        progress = Progress(self.pack.name, sum(run.spec.epochs for run in self.pack.runs))
+        adopted = self._from_scratch()
+        rest = [run for run in self.pack.runs if run.id not in adopted.runs]
+        others = parts.adopt(rest, self.pack.wanted, self.code, self.adoptable)
+        done = parts.join([adopted, others])
+        if done.runs:
+            print(f"{len(done.runs)} of {len(self.pack.runs)} networks adopted", flush=True)
+        missing = [run for run in self.pack.runs if run.id not in done.runs]
+        progress.skip(sum(run.spec.epochs for run in self.pack.runs if run.id in done.runs))
+        if missing:
+            images = load_images(self.data_path, self.device)
+            for stack in self._stacks(missing, images):
+                done = parts.join([done, self._train(stack, images, progress)])
+        done.save(self.folder)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        progress.end()
+
+    def _from_scratch(self) -> Part:
+        """Parts of this very job that an earlier start has finished."""
+        folders = sorted(self.scratch.glob("part-*")) if self.scratch.is_dir() else []
+        return parts.adopt(self.pack.runs, self.pack.wanted, self.code, folders)
+
+    def _stacks(self, runs: Sequence[Run], images: Images) -> list[list[Run]]:
+        """Runs that can train side by side on this device.
+
+        They share everything but seeds, numbers of the optimiser and where they start. On a CPU
+        convolutional networks go one after another: side by side gains nothing there.
+        """
+        alike: dict[str, list[Run]] = defaultdict(list)
+        for run in runs:
+            alike[_stack_key(run.spec)].append(run)
+        stacks = []
+        for group in alike.values():
+            kind = build_model(group[0].spec, images).stacking
+            together = kind == "native" or (kind == "grouped" and self.device.type == "cuda")
+            stacks += [group] if together else [[run] for run in group]
+        return stacks
+
+    # ------------------------------------------------------------------ one stack
+
+    def _train(self, runs: list[Run], images: Images, progress: Progress) -> Part:
+        name = digest([run.id for run in runs], 10)
+        ready, absent = self._beginnings(runs)
+        part = Part(
+            runs={run.id: self._about(run, "no_parent_point", 0, 0.0, []) for run in absent}
+        )
+        if ready:
+            specs = [run.spec for run in ready]
+            training = self._training(ready, specs, images)
+            state = self.scratch / f"{name}.state"
+            about = {
+                "runs": [run.id for run in ready],
+                "code": self.code,
+                "torch": torch.__version__,
+            }
+            kept = states.read(state, about)
+            spent = 0.0
+            if kept is not None:
+                training.resume(kept[0])
+                spent = kept[1]["seconds"]
+                print(f"goes on from epoch {training.epoch}", flush=True)
+                progress.skip(training.epoch * len(ready))
+            began = time.monotonic()
+
+            def between_steps(training: Training) -> None:
+                if self.clock.due():
+                    seconds = spent + time.monotonic() - began
+                    states.write(state, training.state(), {**about, "seconds": seconds})
+                    self.clock.written()
+
+            def after_epoch(training: Training) -> None:
+                loss = training.history.scalars[training.step].get("train_loss_running")
+                progress.tick(training.epoch, len(ready), float(loss.nanmean()))
+
+            trained = training.run(between_steps, after_epoch)
+            seconds = spent + time.monotonic() - began
+            part = parts.join([part, self._part(ready, training, trained, seconds, images)])
+        part.save(self.scratch / f"part-{name}")
+        (self.scratch / f"{name}.state").unlink(missing_ok=True)
+        return part
+
+    def _beginnings(self, runs: list[Run]) -> tuple[list[Run], list[Run]]:
+        """The runs whose parent has the point they start from, and those whose parent has not."""
+        ready, absent = [], []
+        for run in runs:
+            found = run.parent is None or self._parent_point(run) is not None
+            (ready if found else absent).append(run)
+        return ready, absent
+
+    def _parent_point(self, run: Run) -> dict[str, Tensor] | None:
+        path = self.parents[run.parent.id] / "points.safetensors"
+        tensors = parts.read_tensors(path, [run.parent.id], run.point)
+        return parts.named_point(tensors, run.parent.id, run.point)
+
+    def _training(self, runs: list[Run], specs: list[Spec], images: Images) -> Training:
+        model = build_model(specs[0], images)
+        task = named("task", specs[0].task["name"])
+        frozen = frozenset() if specs[0].head is None else frozenset({"head"})
+        values, moments, beginning = self._start(runs, model, frozen)
+        stack = Stack(model, values, frozen, self.device)
+        statistics = Statistics.fresh(model.normalised, len(runs), self.device)
+        if moments:
+            statistics.running = moments
+        return Training(
+            task.build(model, images, specs),
+            specs,
+            stack,
+            statistics,
+            Points(self.pack.wanted.points),
+            [json.loads(record) for record in sorted(self.pack.wanted.records)],
+            beginning,
+        )
+
+    def _start(self, runs: list[Run], model: Model, frozen: frozenset[str]):
+        """Initial values, moments and, for `take: state`, what else training goes on from."""
+        if runs[0].parent is None:
+            return [initial_values(model, run.spec) for run in runs], {}, None
+        found = [self._parent_point(run) for run in runs]
+        values = [{name: point[name] for name in model.groups} for point in found]
+        moments = {
+            layer: tuple(
+                parts.stacked([point[f"{kind}/{layer}"] for point in found]).to(self.device)
+                for kind in ("mean", "variance")
+            )
+            for layer in model.normalised
+        }
+        if runs[0].spec.start["take"] != "state":
+            return values, moments, None
+        names = [name for name in found[0] if name.startswith("optimiser/")]
+        optimiser = {
+            name.partition("/")[2]: parts.stacked([point[name] for point in found])
+            for name in names
+        }
+        epoch = runs[0].spec.start["point"]["epoch"]
+        history = self._parents_history(runs, epoch)
+        start = torch.cat([self._start_of(run.parent, model, frozen) for run in runs])
+        return values, moments, Beginning(epoch, optimiser, history, start)
+
+    def _start_of(self, run: Run, model: Model, frozen: frozenset[str]) -> Tensor:
+        """The flat parameters at a run's own start, (1, trained), which its measures refer to."""
+        if run.parent is None:
+            values = initial_values(model, run.spec)
+        else:
+            path = self.parents[run.id] / "points.safetensors"
+            values = parts.named_point(parts.read_tensors(path, [run.id], "start"), run.id, "start")
+        stack = Stack(model, [values], frozen, torch.device("cpu"))
+        build_optimiser([run.spec], stack)
+        return stack.flat
+
+    def _parents_history(self, runs: list[Run], epoch: int) -> History:
+        """What the parents measured up to an epoch, so that a longer run has its whole history."""
+        history = History()
+        frames, arrays = [], []
+        for run in runs:
+            folder = self.parents[run.parent.id]
+            frame = pd.read_parquet(folder / "history.parquet")
+            frame = frame[(frame["run"] == run.parent.id) & (frame["epoch"] <= epoch)]
+            frames.append(frame.set_index("step").drop(columns=["run", "epoch"]))
+            arrays.append(parts.read_tensors(folder / "arrays.safetensors", [run.parent.id]))
+        for step in frames[0].index:
+            row = {
+                name: torch.tensor([frame.loc[step, name] for frame in frames])
+                for name in frames[0].columns
+                if not all(pd.isna(frame.loc[step, name]) for frame in frames)
+            }
+            history.add(int(step), row)
+        prefix = f"{runs[0].parent.id}|"
+        for name in arrays[0]:
+            inner = name[len(prefix) :]
+            if "|" in inner or inner.startswith("logits"):
+                continue
+            steps = arrays[0][f"{name}|step"]
+            for place, step in enumerate(steps.tolist()):
+                if step <= int(frames[0].index[-1]):
+                    rows = [
+                        tensors[f"{run.parent.id}|{inner}"][place]
+                        for run, tensors in zip(runs, arrays)
+                    ]
+                    history.add_array(step, inner, parts.stacked(rows))
+        return history
+
+    # ------------------------------------------------------------------ results
+
+    def _part(
+        self, runs: list[Run], training: Training, trained: Trained, seconds: float, images: Images
+    ) -> Part:
+        part = Part()
+        frames = []
+        share = seconds / len(runs)
+        for place, run in enumerate(runs):
+            last = int(trained.last_epoch[place]) * training.steps_per_epoch
+            frames.append(_rows_of(run, place, trained.history, last, training.steps_per_epoch))
+            part.points |= _points_of(run, place, training, trained)
+            part.arrays |= _arrays_of(run, place, trained.history, last, training.steps_per_epoch)
+            status = "finished"
+            if trained.stopped[place]:
+                status = "stopped"
+            elif trained.diverged[place]:
+                status = "diverged"
+            mates = [other.id for other in runs if other is not run]
+            epoch = int(trained.last_epoch[place])
+            part.runs[run.id] = self._about(run, status, epoch, share, mates)
+        part.history = pd.concat(frames, ignore_index=True)
+        for which in sorted(self.pack.wanted.predictions):
+            logits = predictions(training, which)
+            for place, run in enumerate(runs):
+                part.arrays[f"{run.id}|logits_{which}"] = logits[place]
+        return part
+
+    def _about(
+        self, run: Run, status: str, epoch: int, seconds: float, mates: list[str]
+    ) -> dict[str, Any]:
+        return {
+            "label": run.label,
+            "experiment": run.experiment,
+            "spec": json.loads(canonical(run.spec.identity)),
+            "wanted": self.pack.wanted.as_json(),
+            "code": self.code,
+            "status": status,
+            "last_epoch": epoch,
+            "seconds": round(seconds, 3),
+            "device": _device_name(self.device),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "pack": self.pack.name,
+            "mates": mates,
+        }
+
+
+@torch.no_grad()
+def predictions(training: Training, which: str) -> Tensor:
+    """Logits of the final networks on a whole set in eval mode, (networks, images, classes)."""
+    task, stack = training.task, training.stack
+    running = training.statistics.in_mode("running")
+    found = [
+        task.model.forward(stack.parameters, batch.images, running)
+        for batch in task.evaluation(which, stack.networks)
+    ]
+    return torch.cat(found, dim=1).cpu()
+
+
+def build_model(spec: Spec, images: Images) -> Model:
+    """The model of a spec, for these images."""
+    settings = dict(spec.model)
+    module = named("model", settings.pop("name"))
+    return module.build(images.channels, images.size, images.classes, **settings)
+
+
+def _stack_key(spec: Spec) -> str:
+    identity = json.loads(canonical(spec.identity))
+    identity.pop("seed", None)
+    start = identity.pop("start", None)
+    numbers = {"lr", "elr", "wd", "momentum", "radius"}
+    identity["optimiser"] = {
+        key: value for key, value in identity["optimiser"].items() if key not in numbers
+    }
+    if start and "run" in start:
+        identity["start"] = [start["take"], start["point"] if start["take"] == "state" else None]
+    return canonical(identity)
+
+
+def _rows_of(run: Run, place: int, history: History, last: int, per_epoch: int) -> pd.DataFrame:
+    steps = [step for step in history.scalars if step <= last]
+    columns = sorted({name for step in steps for name in history.scalars[step]})
+    frame = pd.DataFrame(
+        {"run": run.id, "step": steps, "epoch": [step / per_epoch for step in steps]}
+    )
+    for name in columns:
+        frame[name] = [
+            float(history.scalars[step][name][place]) if name in history.scalars[step] else None
+            for step in steps
+        ]
+    return frame.astype({name: "float64" for name in columns})
+
+
+def _arrays_of(
+    run: Run, place: int, history: History, last: int, per_epoch: int
+) -> dict[str, Tensor]:
+    found = {}
+    for name, (steps, values) in history.arrays.items():
+        kept = [number for number, step in enumerate(steps) if step <= last]
+        found[f"{run.id}|{name}"] = parts.stacked([values[number][place] for number in kept])
+        found[f"{run.id}|{name}|step"] = torch.tensor([steps[number] for number in kept])
+        found[f"{run.id}|{name}|epoch"] = torch.tensor(
+            [steps[number] / per_epoch for number in kept], dtype=torch.float64
+        )
+    return found
+
+
+def _points_of(run: Run, place: int, training: Training, trained: Trained) -> dict[str, Tensor]:
+    found = {}
+    stack = training.stack
+    for key, snapshot in trained.points.items():
+        if not bool(snapshot.there[place]):
+            continue
+        for name, value in stack.named(snapshot.flat).items():
+            found[f"{run.id}|{key}|{name}"] = value[place].detach().cpu().clone()
+        for layer, (mean, variance) in snapshot.moments.items():
+            found[f"{run.id}|{key}|mean/{layer}"] = mean[place].cpu().clone()
+            found[f"{run.id}|{key}|variance/{layer}"] = variance[place].cpu().clone()
+        if "epoch" in json.loads(key):
+            for name, value in snapshot.optimiser.items():
+                found[f"{run.id}|{key}|optimiser/{name}"] = value[place].cpu().clone()
+    if run.parent is not None:
+        for name, value in stack.named(trained.start).items():
+            found[f"{run.id}|start|{name}"] = value[place].detach().cpu().clone()
+    return found
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {sys.platform}"

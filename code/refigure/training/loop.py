@@ -1,0 +1,357 @@
+"""The training loop: one for every paper, task, optimiser and device."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from refigure.catalogue import CATALOGUE
+from refigure.models.layers import Statistics
+from refigure.spec import Spec
+from refigure.tasks import Task
+from refigure.training.history import History
+from refigure.training.points import Moments, Points, Snapshot, rows_of
+from refigure.training.recorders import ARRAYS, Moment, train_pass
+from refigure.training.stack import Stack
+
+
+@dataclass
+class Beginning:
+    """Where some networks begin when they go on from a parent's training state.
+
+    Args:
+        epoch: the parent's.
+        optimiser: the state of its optimiser, rows in the order of the networks.
+        moments: its batch norm's running moments.
+        history: all it measured up to that epoch.
+        start: the flat parameters at its own start.
+    """
+
+    epoch: int
+    optimiser: dict[str, Tensor]
+    history: History
+    start: Tensor
+
+
+@dataclass
+class Trained:
+    """What a stack of networks leaves behind.
+
+    Args:
+        history: scalars and arrays by step.
+        points: key -> snapshot.
+        last_epoch: (networks,) the epoch each network ended at.
+        diverged: (networks,) bool: its loss or gradient stopped being finite.
+        stopped: (networks,) bool: it reached the loss at which its spec stops.
+    """
+
+    history: History
+    points: dict[str, Snapshot]
+    last_epoch: Tensor
+    diverged: Tensor
+    stopped: Tensor
+    start: Tensor
+
+
+@dataclass
+class Training:
+    """Networks of one stack on their way from the first epoch to the last.
+
+    Every network has its own seed, learning rate and end; they share architecture, data, batch
+    size and length. A step draws nothing from a generator that outlives it, so `state` and
+    `resume` may fall between any two steps.
+
+    Args:
+        task: model and data.
+        specs: of the networks.
+        stack: their parameters, at the start.
+        statistics: their batch-norm moments, at the start.
+        points: canonical texts of the points wanted.
+        records: canonical texts of the recorders wanted, `{name, keys..., every}`.
+        beginning: where they go on from, None for a new start at epoch 0.
+    """
+
+    task: Task
+    specs: Sequence[Spec]
+    stack: Stack
+    statistics: Statistics
+    points: Points
+    records: Sequence[Mapping[str, Any]]
+    beginning: Beginning | None = None
+    history: History = field(default_factory=History)
+
+    def __post_init__(self) -> None:
+        spec = self.specs[0]
+        self.epochs = spec.epochs
+        self.steps_per_epoch = 1 if spec.full_batch else self.task.batches
+        self.optimiser = build_optimiser(self.specs, self.stack)
+        self.schedule = named("schedule", spec.schedule["name"]).build(spec.schedule, self.epochs)
+        self.recorders = {
+            record["name"]: getattr(named("record", record["name"]), record["name"])
+            for record in self.records
+        }
+        self.stop_below = spec.stop and spec.stop["train_loss_below"]
+        networks, device = self.stack.networks, self.stack.flat.device
+        self.alive = torch.ones(networks, dtype=torch.bool, device=device)
+        self.ended = torch.full((networks,), -1, dtype=torch.int64)
+        self.diverged = torch.zeros(networks, dtype=torch.bool)
+        self.stopped = torch.zeros(networks, dtype=torch.bool)
+        self.running_loss = torch.zeros(networks, dtype=torch.float64, device=device)
+        self.on_cpu = device.type == "cpu"
+        self.step = 0
+        self.first_step = 0
+        self.start = self.stack.flat.clone()
+        if self.beginning is not None:
+            self.first_step = self.step = self.beginning.epoch * self.steps_per_epoch
+            self.history = self.beginning.history
+            self.start = self.beginning.start.to(device)
+            self.optimiser.state = {
+                name: value.to(device) for name, value in self.beginning.optimiser.items()
+            }
+
+    # ------------------------------------------------------------------ the loop
+
+    def run(
+        self,
+        between_steps: Callable[[Training], None] = lambda _: None,
+        after_epoch: Callable[[Training], None] = lambda _: None,
+    ) -> Trained:
+        """Train to the end.
+
+        Args:
+            between_steps: called after every step, when a state may be written.
+            after_epoch: called after every epoch's measures.
+        """
+        if self.step == self.first_step and self.beginning is None:
+            self._end_of_epoch()
+        while self.step < self.epochs * self.steps_per_epoch and bool((self.ended < 0).any()):
+            self._train_step()
+            self.step += 1
+            if self.step % self.steps_per_epoch == 0:
+                self._end_of_epoch()
+                after_epoch(self)
+            elif self._due_within_epoch():
+                self._measure()
+            between_steps(self)
+        self.ended[self.ended < 0] = self.epoch
+        return Trained(
+            self.history, self.points.made, self.ended, self.diverged, self.stopped, self.start
+        )
+
+    @property
+    def epoch(self) -> int:
+        """Whole epochs trained."""
+        return self.step // self.steps_per_epoch
+
+    def _train_step(self) -> None:
+        epoch, number = divmod(self.step, self.steps_per_epoch)
+        statistics = self.statistics.in_mode("train")
+        if self.specs[0].full_batch:
+            losses, gradient = self._full_gradient(epoch, statistics)
+        else:
+            batch = self.task.batch(epoch, number)
+            losses = self.task.losses(self.stack.parameters, batch, statistics)
+            gradient = self.stack.gradient(losses)
+            losses = losses.detach()
+        self._take_step(losses, gradient, statistics)
+
+    def _take_step(self, losses: Tensor, gradient: Tensor, statistics: Statistics) -> None:
+        """Step the networks that are alive and whose loss and gradient are finite."""
+        going = self.alive & losses.isfinite() & gradient.isfinite().all(1)
+        factor = self.schedule(self.step / self.steps_per_epoch)
+        if self.on_cpu and bool(going.all()):
+            self.optimiser.step(self.stack, gradient, factor)
+            self.statistics.running = statistics.running
+        else:
+            # Every network steps, and those that may not are put back where they were: on a GPU
+            # that costs a copy, and looking whether there are any would make it wait.
+            flat = self.stack.flat.clone()
+            state = {name: value.clone() for name, value in self.optimiser.state.items()}
+            self.optimiser.step(self.stack, gradient, factor)
+            self.stack.load(rows_of(going, self.stack.flat, flat))
+            for name, value in state.items():
+                self.optimiser.state[name].copy_(rows_of(going, self.optimiser.state[name], value))
+            self.statistics.running = {
+                layer: tuple(map(rows_of, (going, going), moments, self.statistics.running[layer]))
+                for layer, moments in statistics.running.items()
+            }
+            self.alive = going
+        self.running_loss += torch.where(going, losses.double(), 0.0)
+
+    def _full_gradient(self, epoch: int, statistics: Statistics) -> tuple[Tensor, Tensor]:
+        """Loss and gradient over all batches of a reshuffled epoch: one step of gradient descent.
+
+        Gradients of the sum over each batch, divided by the number of images; batch norm still
+        normalises within batches: periodic-behavior, section 5.
+        """
+        losses = gradient = images = 0
+        for number in range(self.task.batches):
+            batch = self.task.batch(epoch, number)
+            count = batch.labels.shape[1]
+            part = self.task.losses(self.stack.parameters, batch, statistics)
+            gradient = gradient + count * self.stack.gradient(part)
+            losses = losses + count * part.detach()
+            images += count
+        return losses / images, gradient / images
+
+    def _copy(self) -> Snapshot:
+        return Snapshot.of(self.stack, self.statistics, self.optimiser.state, self.alive.cpu())
+
+    def _set(self, snapshot: Snapshot) -> None:
+        self.stack.load(snapshot.flat)
+        self.statistics.running = snapshot.moments
+        for name, value in snapshot.optimiser.items():
+            self.optimiser.state[name].copy_(value)
+
+    # ------------------------------------------------------------------ measures
+
+    def _end_of_epoch(self) -> None:
+        """Measure what is due, note who ended, and keep the points of this epoch."""
+        alive = self.alive.cpu()
+        newly = ~alive & (self.ended < 0)
+        self.ended[newly] = self.epoch
+        self.diverged |= newly & ~self.stopped
+        measured = self._measure()
+        if self.step > self.first_step:
+            mean = self.running_loss.cpu() / self.steps_per_epoch
+            self.history.add(self.step, {"train_loss_running": mean})
+        self.running_loss.zero_()
+        self.points.update(self.epoch, self._copy, alive, measured, self._moments_of)
+        if self.stop_below is not None and self.step > self.first_step:
+            reached = alive & (measured["train_loss"] < self.stop_below)
+            self._finish(reached)
+
+    def _finish(self, reached: Tensor) -> None:
+        """End the networks that reached their stop; their last point is where they stopped."""
+        self.stopped |= reached
+        self.ended[reached] = self.epoch
+        self.alive &= ~reached.to(self.alive.device)
+        last = json.dumps({"epoch": self.epochs}, separators=(",", ":"))
+        if last in self.points.definitions and reached.any():
+            self.points.take(self.points.made, last, self._copy, reached)
+
+    def _moments_of(self, flat: Tensor) -> Moments:
+        """Batch norm's moments over the training set, of other weights of the same networks."""
+        kept = self.stack.flat.clone()
+        self.stack.load(flat)
+        moments = train_pass(self.task, self.stack, self.statistics, gradient=False, filters=False)
+        self.stack.load(kept)
+        return moments.statistics.running
+
+    def _due(self) -> list[Mapping[str, Any]]:
+        whole = self.step % self.steps_per_epoch == 0
+        return [record for record in self.records if self._is_due(record, whole)]
+
+    def _is_due(self, record: Mapping[str, Any], whole: bool) -> bool:
+        clock = record["every"]
+        if "steps" in clock:
+            return (
+                self.step % clock["steps"] == 0 or self.step == self.epochs * self.steps_per_epoch
+            )
+        if not whole:
+            return False
+        needed = self.points.needs_every_epoch() or self.stop_below is not None
+        if record["name"] in ("train", "test") and needed:
+            return True
+        return epoch_is_due(clock, self.epoch, self.epochs)
+
+    def _due_within_epoch(self) -> bool:
+        return any("steps" in record["every"] for record in self.records) and bool(self._due())
+
+    def _measure(self) -> dict[str, Tensor]:
+        """Take the measures that are due at this step; returns the scalars, on the CPU."""
+        due = self._due()
+        if not due:
+            return {}
+        names = {record["name"] for record in due}
+        moment = Moment(
+            self.task,
+            self.stack,
+            self.statistics,
+            self.optimiser,
+            self.start,
+            gradient="filters" in names or any(record.get("gradient") for record in due),
+            filters="filters" in names,
+        )
+        alive = self.alive.cpu()
+        scalars: dict[str, Tensor] = {}
+        for record in due:
+            for name, value in self.recorders[record["name"]](moment, record).items():
+                if record["name"] in ARRAYS:
+                    self.history.add_array(self.step, name, value)
+                else:
+                    # What a network that ended would give is no measure of it.
+                    measured = value.detach().double().cpu()
+                    scalars[name] = torch.where(alive, measured, float("nan"))
+        self.history.add(self.step, scalars)
+        return scalars
+
+    # ------------------------------------------------------------------ states
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that training goes on from, by name."""
+        now = self._copy()
+        return {
+            **{f"now/{name}": value for name, value in now.as_tensors().items()},
+            **{f"points/{name}": value for name, value in self.points.as_tensors().items()},
+            **{f"history/{name}": value for name, value in self.history.as_tensors().items()},
+            "start": self.start,
+            "alive": self.alive,
+            "ended": self.ended,
+            "diverged": self.diverged,
+            "stopped": self.stopped,
+            "running loss": self.running_loss,
+            "step": torch.tensor(self.step),
+        }
+
+    def resume(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up a state where `state` left it."""
+        device = self.stack.flat.device
+        groups: dict[str, dict[str, Tensor]] = {"now": {}, "points": {}, "history": {}}
+        for name, value in tensors.items():
+            kind, slash, inner = name.partition("/")
+            if slash and kind in groups:
+                groups[kind][inner] = value if kind == "history" else value.to(device)
+        self._set(Snapshot.from_tensors(groups["now"]))
+        self.points.load(groups["points"])
+        self.history = History.from_tensors(groups["history"])
+        self.start = tensors["start"].to(device)
+        self.alive = tensors["alive"].bool().to(device)
+        self.ended, self.step = tensors["ended"], int(tensors["step"])
+        self.diverged, self.stopped = tensors["diverged"].bool(), tensors["stopped"].bool()
+        self.running_loss = tensors["running loss"].to(device)
+
+
+def named(kind: str, name: str) -> ModuleType:
+    """The module that the catalogue names: imported by name, and so fingerprinted by name."""
+    return importlib.import_module(CATALOGUE[kind][name].module)
+
+
+def build_optimiser(specs: Sequence[Spec], stack: Stack) -> Any:
+    """The optimiser that the networks of a stack share; their numbers may differ."""
+    settings = [spec.optimiser for spec in specs]
+    return named("optimiser", settings[0]["name"]).build(settings, stack)
+
+
+def epoch_is_due(clock: Mapping[str, Any], epoch: int, epochs: int) -> bool:
+    """Whether a clock in epochs strikes at the end of an epoch; the first and last always do.
+
+    Args:
+        clock: `{epochs: n}`, or `{log: n, trailing: m}`: n epochs a decade, evenly on the log
+            scale, and every m-th epoch of the last quarter.
+    """
+    if epoch in (0, epochs):
+        return True
+    if "epochs" in clock:
+        return epoch % clock["epochs"] == 0
+    if clock["trailing"] and epoch >= 0.75 * epochs and epoch % clock["trailing"] == 0:
+        return True
+    marks = {round(10 ** (mark / clock["log"])) for mark in range(10 * clock["log"])}
+    return epoch in marks

@@ -1,0 +1,157 @@
+"""The files of a pack, whole or in parts: histories, points, arrays, and what is known of each run.
+
+A part holds some runs of a pack in the same four files as the pack: a stack that has been trained,
+or runs adopted from another pack. When all runs are there the parts become the pack.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from refigure.experiments import Run, Wanted
+from refigure.training.states import write
+
+FILES = ("history.parquet", "points.safetensors", "arrays.safetensors", "run.json")
+KEY = ["run", "step", "epoch"]
+
+
+@dataclass
+class Part:
+    """Results of some runs.
+
+    Args:
+        history: one row a run and step: run, step, epoch, and the scalars.
+        points: `run|point|name` -> tensor.
+        arrays: `run|name` -> (moments, ...), and `run|name|epoch` -> (moments,).
+        runs: run id -> what `run.json` says of it.
+    """
+
+    history: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=KEY))
+    points: dict[str, Tensor] = field(default_factory=dict)
+    arrays: dict[str, Tensor] = field(default_factory=dict)
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write the four files, `run.json` last: its presence says that the part is whole."""
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = self.history.sort_values(["run", "step"], kind="stable").reset_index(drop=True)
+        write_parquet(rows, folder / FILES[0])
+        write(folder / FILES[1], dict(sorted(self.points.items())), {})
+        write(folder / FILES[2], dict(sorted(self.arrays.items())), {})
+        write_json({"runs": dict(sorted(self.runs.items()))}, folder / FILES[3])
+
+
+def join(parts: Iterable[Part]) -> Part:
+    """Several parts as one."""
+    whole = Part()
+    frames = []
+    for part in parts:
+        if len(part.history):
+            frames.append(part.history)
+        whole.points |= part.points
+        whole.arrays |= part.arrays
+        whole.runs |= part.runs
+    if frames:
+        whole.history = pd.concat(frames, ignore_index=True)
+    return whole
+
+
+def load(folder: Path, runs: Sequence[str] | None = None) -> Part:
+    """The part in a folder, or only some of its runs."""
+    about = read_json(folder / FILES[3])["runs"]
+    chosen = set(about if runs is None else runs)
+    history = pd.read_parquet(folder / FILES[0])
+    return Part(
+        history[history["run"].isin(chosen)],
+        read_tensors(folder / FILES[1], chosen),
+        read_tensors(folder / FILES[2], chosen),
+        {run: value for run, value in about.items() if run in chosen},
+    )
+
+
+def read_tensors(path: Path, runs: Iterable[str], point: str | None = None) -> dict[str, Tensor]:
+    """The tensors of some runs, or of one of their points."""
+    chosen = set(runs)
+    with safe_open(path, framework="pt") as file:
+        return {
+            name: file.get_tensor(name)
+            for name in file.keys()  # noqa: SIM118
+            if name.split("|", 1)[0] in chosen and (point is None or name.split("|", 2)[1] == point)
+        }
+
+
+def adopt(wanted: Sequence[Run], want: Wanted, code: str, folders: Iterable[Path]) -> Part:
+    """Finished runs that another pack holds: same spec, same code, nothing wanted missing.
+
+    Args:
+        wanted: the runs of the new pack.
+        want: what they must leave behind.
+        code: the digest they must have been trained by.
+        folders: of packs that may hold them.
+    """
+    missing = {run.id: run for run in wanted}
+    parts = []
+    for folder in folders:
+        if not missing or not all((folder / name).is_file() for name in FILES):
+            continue
+        about = read_json(folder / FILES[3])["runs"]
+        found = [
+            run
+            for run in missing
+            if run in about
+            and about[run]["code"] == code
+            and about[run]["status"] != "no_parent_point"
+            and want <= Wanted.from_json(about[run]["wanted"])
+        ]
+        if found:
+            part = load(folder, found)
+            for run in found:
+                part.runs[run]["experiment"] = missing[run].experiment
+                part.runs[run]["label"] = missing[run].label
+                del missing[run]
+            parts.append(part)
+    return join(parts)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(value: Any, path: Path) -> None:
+    """JSON with sorted keys, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    """A frame as Parquet, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    frame.to_parquet(temporary, index=False)
+    os.replace(temporary, path)
+
+
+def named_point(tensors: Mapping[str, Tensor], run: str, point: str) -> dict[str, Tensor] | None:
+    """One point of one run, without the prefix; None where the run has none."""
+    prefix = f"{run}|{point}|"
+    found = {
+        name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)
+    }
+    return found or None
+
+
+def stacked(values: Sequence[Tensor]) -> Tensor:
+    """Tensors of several networks with a leading axis."""
+    return torch.stack(list(values))

@@ -1,0 +1,229 @@
+"""Points: the named states that a run leaves behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from refigure.models.layers import Statistics
+from refigure.training.events import DETECTORS
+from refigure.training.stack import Stack
+
+Moments = dict[str, tuple[Tensor, Tensor]]
+
+
+@dataclass
+class Snapshot:
+    """The weights of every network at a moment, and what else a child may go on from.
+
+    Args:
+        flat: (networks, trained).
+        moments: batch norm's running moments.
+        optimiser: the optimiser's state.
+        there: (networks,) bool: which networks have reached this point.
+    """
+
+    flat: Tensor
+    moments: Moments
+    optimiser: dict[str, Tensor]
+    there: Tensor
+
+    @classmethod
+    def of(cls, stack: Stack, statistics: Statistics, optimiser: dict, there: Tensor) -> Snapshot:
+        """A copy of the present state."""
+        return cls(
+            stack.flat.clone(),
+            dict(statistics.running),
+            {name: value.clone() for name, value in optimiser.items()},
+            there.clone(),
+        )
+
+    def takerows_of(self, other: Snapshot, rows: Tensor) -> None:
+        """Overwrite the networks in `rows` (networks,) bool with those of another snapshot."""
+        self.flat = rows_of(rows, other.flat, self.flat)
+        self.moments = {
+            layer: (
+                rows_of(rows, mean, self.moments[layer][0]),
+                rows_of(rows, var, self.moments[layer][1]),
+            )
+            for layer, (mean, var) in other.moments.items()
+        }
+        self.optimiser = {
+            name: rows_of(rows, value, self.optimiser[name])
+            for name, value in other.optimiser.items()
+        }
+        self.there = self.there | (rows & other.there)
+
+    def as_tensors(self) -> dict[str, Tensor]:
+        """By name, for a training state."""
+        tensors = {"flat": self.flat, "there": self.there}
+        for layer, (mean, variance) in self.moments.items():
+            tensors[f"mean/{layer}"], tensors[f"variance/{layer}"] = mean, variance
+        return tensors | {f"optimiser/{name}": value for name, value in self.optimiser.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> Snapshot:
+        """What `as_tensors` gave."""
+        layers = [name.partition("/")[2] for name in tensors if name.startswith("mean/")]
+        return cls(
+            tensors["flat"],
+            {layer: (tensors[f"mean/{layer}"], tensors[f"variance/{layer}"]) for layer in layers},
+            {
+                name.partition("/")[2]: value
+                for name, value in tensors.items()
+                if name.startswith("optimiser/")
+            },
+            tensors["there"].bool(),
+        )
+
+
+def rows_of(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """The networks in `rows` (networks,) bool from one tensor, the others from another."""
+    return torch.where(rows.to(new.device).view(-1, *[1] * (new.dim() - 1)), new, old)
+
+
+@dataclass
+class Average:
+    """A running sum of weights over the epochs that an average takes."""
+
+    total: Tensor
+    count: int
+
+
+@dataclass
+class Points:
+    """Keeps what is wanted as training goes by.
+
+    Args:
+        wanted: canonical texts of resolved points.
+        made: key -> snapshot, of the points that are there.
+    """
+
+    wanted: Iterable[str]
+    made: dict[str, Snapshot] = field(default_factory=dict)
+    averages: dict[str, Average] = field(default_factory=dict)
+    aside: dict[str, Snapshot] = field(default_factory=dict)
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.definitions = {key: json.loads(key) for key in sorted(self.wanted)}
+        self.detectors: dict = {}
+
+    def needs_every_epoch(self) -> bool:
+        """Whether a point rests on a measure of every epoch."""
+        return any("best" in point or "event" in point for point in self.definitions.values())
+
+    def update(
+        self,
+        epoch: int,
+        snapshot: Callable[[], Snapshot],
+        alive: Tensor,
+        measured: dict[str, Tensor],
+        recompute: Callable[[Tensor], Moments],
+    ) -> None:
+        """Take the end of an epoch (0: the initial state).
+
+        Args:
+            snapshot: makes a copy of the present state.
+            alive: (networks,) bool: those that neither diverged nor stopped before.
+            measured: scalars of this epoch, column -> (networks,).
+            recompute: flat weights -> batch norm's moments over the training set.
+        """
+        for key, point in self.definitions.items():
+            if point.get("epoch") == epoch:
+                self.made[key] = snapshot()
+            elif "average" in point:
+                self._add_to_average(key, point["average"], epoch, snapshot, recompute)
+            elif "best" in point:
+                self._keep_best(key, point, snapshot, alive, measured)
+            elif "event" in point:
+                self._watch(key, point, snapshot, alive, measured)
+
+    def _add_to_average(self, key, average, epoch, snapshot, recompute) -> None:
+        after = epoch - average["from"]
+        if after < 0 or after % average["every"] or after // average["every"] >= average["count"]:
+            return
+        now = snapshot()
+        if key not in self.averages:
+            self.averages[key] = Average(torch.zeros_like(now.flat), 0)
+        running = self.averages[key]
+        running.total += now.flat
+        running.count += 1
+        if running.count == average["count"]:
+            flat = running.total / running.count
+            self.made[key] = Snapshot(flat, recompute(flat), now.optimiser, now.there)
+            del self.averages[key]
+
+    def _keep_best(self, key, point, snapshot, alive, measured) -> None:
+        value = measured[point["best"]] * (1 if point["mode"] == "min" else -1)
+        if key not in self.best:
+            self.best[key] = torch.full_like(value, float("inf"))
+        better = (value < self.best[key]) & alive
+        self.best[key] = torch.where(better, value, self.best[key])
+        self.take(self.made, key, snapshot, better)
+
+    def _watch(self, key, point, snapshot, alive, measured) -> None:
+        if key not in self.detectors:
+            self.detectors[key] = DETECTORS[point["event"]](point, len(alive))
+        keep, fired = self.detectors[key].update(measured["train_loss"])
+        if (fired & alive).any():
+            held = self.aside[key]
+            held.there = fired & alive
+            if key in self.made:
+                self.made[key].takerows_of(held, held.there)
+            else:
+                self.made[key] = Snapshot(held.flat, held.moments, held.optimiser, held.there)
+        self.take(self.aside, key, snapshot, keep & alive)
+
+    @staticmethod
+    def take(where: dict[str, Snapshot], key: str, snapshot, rows: Tensor) -> None:
+        """Put the present state of the networks in `rows` under a key; the others stay."""
+        if not rows.any():
+            return
+        now = snapshot()
+        now.there = rows
+        if key in where:
+            where[key].takerows_of(now, rows)
+        else:
+            where[key] = now
+
+    def as_tensors(self) -> dict[str, Tensor]:
+        """Everything by name, for a training state."""
+        tensors: dict[str, Tensor] = {}
+        for kind, snapshots in (("made", self.made), ("aside", self.aside)):
+            for key, snapshot in snapshots.items():
+                for name, value in snapshot.as_tensors().items():
+                    tensors[f"{kind}|{key}|{name}"] = value
+        for key, average in self.averages.items():
+            tensors[f"average|{key}|total"] = average.total
+            tensors[f"average|{key}|count"] = torch.tensor(average.count)
+        for key, value in self.best.items():
+            tensors[f"best|{key}|value"] = value
+        for key, detector in self.detectors.items():
+            for name, value in detector.state.items():
+                tensors[f"detector|{key}|{name}"] = value
+        return tensors
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take up what `as_tensors` gave."""
+        grouped: dict[str, dict[str, dict[str, Tensor]]] = {}
+        for name, value in tensors.items():
+            kind, key, inner = name.split("|", 2)
+            grouped.setdefault(kind, {}).setdefault(key, {})[inner] = value
+        for kind, snapshots in (("made", self.made), ("aside", self.aside)):
+            for key, parts in grouped.get(kind, {}).items():
+                snapshots[key] = Snapshot.from_tensors(parts)
+        for key, parts in grouped.get("average", {}).items():
+            self.averages[key] = Average(parts["total"], int(parts["count"]))
+        for key, parts in grouped.get("best", {}).items():
+            self.best[key] = parts["value"]
+        for key, parts in grouped.get("detector", {}).items():
+            point = self.definitions[key]
+            detector = DETECTORS[point["event"]](point, len(parts["armed"]))
+            detector.state = {name: value.clone() for name, value in parts.items()}
+            detector.state["armed"] = detector.state["armed"].bool()
+            self.detectors[key] = detector

@@ -1,0 +1,23 @@
+"""Stateless randomness: every draw has its own generator, derived from what it is for."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+
+def generator(seed: int, purpose: str, *counters: int) -> torch.Generator:
+    """A fresh generator on the CPU for one purpose at one moment.
+
+    Nothing is carried from draw to draw, so a state needs no generator, training can go on from
+    the middle of an epoch, and a network draws the same numbers alone and beside others.
+
+    Args:
+        seed: of the run, or of what several runs share.
+        purpose: "initialisation", "order", "augmentation", ...
+        counters: the epoch, the step.
+    """
+    text = f"{seed}/{purpose}/{'/'.join(map(str, counters))}"
+    value = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+    return torch.Generator().manual_seed(value >> 1)
