@@ -188,7 +188,8 @@ def test_at_every_scale_packs_hold_each_owned_run_once_and_respect_their_block(g
         packed = [run.id for pack in made.packs.values() for run in pack.runs]
         assert sorted(packed) == sorted(made.owned[0])
         for pack in made.packs.values():
-            block = made.experiments[pack.runs[0].experiment].block or made.scale.block
+            first = pack.runs[0]
+            block = first.block or made.experiments[first.experiment].block or made.scale.block
             assert len(pack.runs) <= block
             assert len({run.experiment for run in pack.runs}) == 1
             assert len({run.spec.data for run in pack.runs}) == 1

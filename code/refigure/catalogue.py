@@ -1,4 +1,4 @@
-"""What a spec may name: models, tasks, optimisers, schedules, recorders, with their keys and defaults.
+"""What a spec may name: models, tasks, optimisers, schedules, recorders; their keys and defaults.
 
 Read by the configuration, so it imports nothing heavy: an entry holds the module that implements
 it and the keys that module's `build` takes. A key's entry is its default value, or a type where
@@ -11,6 +11,7 @@ runs is known and counted, and asking for their targets says in one line what is
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ class Entry:
 
     module: str
     keys: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """Key -> default; of a key without one, a value that equals nothing."""
+        return {key: default_of(shape) for key, shape in self.keys.items()}
 
     def there(self) -> bool:
         """Whether the module exists (it is looked up, not imported)."""

@@ -34,6 +34,7 @@ PAPER_KEYS = {
     "figures": dict,
     "claims": dict,
 }
+FILES = ("images", "text", "weights")
 RESOURCES = {"gpu": 0, "mem_mb": 2000, "runtime": 30}
 
 
@@ -107,14 +108,14 @@ class Config:
         if written is None:
             return None
         written = dict(Keys(written, where).mapping)
-        for kind in ("images", "text"):
+        for kind in FILES:
             if kind in written and "kind" not in written:
                 written = {"kind": kind, "path": written.pop(kind), **written}
         keys = Keys(written, where)
         kind = keys.take("kind", str)
         if kind not in SOURCE_KEYS:
             raise UserError(f"{where}: unknown kind '{kind}'{suggest(kind, SOURCE_KEYS)}")
-        if kind in ("images", "text") and "sha256" not in written:
+        if kind in FILES and "sha256" not in written:
             name = where.rpartition(".")[2]
             raise UserError(
                 f"{where}: {written.get('path')} has no sha256; `refigure pin {name}` writes it"

@@ -25,6 +25,8 @@ from refigure.spec import (
 )
 
 START_KEYS = {"from": str, "file": object, "at": str, "take": str, "carry": dict, "where": dict}
+CASE_WORDS = ("seeds", "block")  # what a case says beside its axes: how many seeds, how many a job
+SOURCED = ("data", "checkpoint")  # axes whose values have no runs where nobody configured a source
 TAKES = ("weights", "state", "backbone")
 
 
@@ -87,6 +89,7 @@ class Run:
     Args:
         axes: the values of the experiment's axes and what it carries from its parent, by column.
         parent: the run it starts from, if any; `point` the key of the point it starts at.
+        block: the most runs of its case that one job trains; None: as many as of the experiment.
     """
 
     spec: Spec
@@ -94,6 +97,7 @@ class Run:
     axes: Mapping[str, Any]
     parent: Run | None = None
     point: str | None = None
+    block: int | None = None
 
     @property
     def id(self) -> str:
@@ -137,7 +141,7 @@ class Experiment:
     @property
     def axes(self) -> list[str]:
         """The columns of its own axes, in the order they are written."""
-        written = [axis for case in self.cases for axis in case if axis != "seeds"]
+        written = [axis for case in self.cases for axis in _axes_of(case)]
         return list(dict.fromkeys(axis_column(axis) for axis in [*written, *self.grid]))
 
     def point_of(self, name: str, epochs: int, asker: str = "") -> dict[str, Any]:
@@ -223,7 +227,7 @@ def read_experiment(
     start.done()
     if experiment.block is not None and experiment.block < 1:
         raise UserError(f"{where}.block must be at least 1, got {experiment.block}")
-    columns = [sorted(axis for axis in case if axis != "seeds") for case in experiment.cases]
+    columns = [sorted(_axes_of(case)) for case in experiment.cases]
     for case in columns:
         if case != columns[0]:
             raise UserError(f"{where}.cases: rows differ in their keys: {columns[0]} and {case}")
@@ -288,6 +292,7 @@ def _clipped(written: Mapping[str, Any], epochs: int) -> dict[str, Any]:
     average = written.get("average")
     if isinstance(average, Mapping) and isinstance(average.get("count"), int):
         average = dict(written["average"])
+        average.pop("steps", None)
         average["every"] = 1
         average["count"] = min(average["count"], epochs + 1)
         average.pop("to", None)
@@ -301,34 +306,86 @@ def expand(
     runs_of: Callable[[str], list[Run]],
     experiment_of: Callable[[str], Experiment | None],
     data_of: Callable[[str, str], str | None],
+    file_of: Callable[[str, str], str | None],
 ) -> list[Run]:
-    """All runs of an experiment, in the order of its cases, parents and grid.
+    """All runs of an experiment, in the order of what they start from, of its cases and grid.
 
     Args:
         runs_of: the runs of another experiment (the parents').
         experiment_of: another experiment, None where it is absent at this scale.
         data_of: (alias, place) -> content id; None where the source is not configured.
+        file_of: (name, place) -> content id of a file to start from; None likewise.
 
     Returns:
-        No run where the data or the parents are absent at this scale.
+        No run where the data, the file or the parents are absent at this scale.
     """
     limited = "seeds" in experiment.limits
     seeds = _seeds(experiment) if limited else []
     runs: list[Run] = []
-    source = _source(experiment, experiment_of)
-    for parent in _parents(experiment, source, runs_of):
-        spec = _base_spec(experiment, parent, data_of)
+    for origin in _origins(experiment, runs_of, experiment_of, file_of):
+        spec = _base_spec(experiment, origin, data_of)
         if spec is None:
             continue
-        carried = _carried(experiment, parent)
         for case in experiment.cases:
             for row in _rows(experiment, case):
                 if limited and "seed" in row and row["seed"] not in seeds:
                     continue
-                run = _run(experiment, source, spec, parent, carried, row, data_of)
+                run = _run(experiment, origin, spec, row, case.get("block"), data_of)
                 if run is not None:
                     runs.append(run)
     return runs
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What some runs start from.
+
+    Args:
+        start: as in a spec; None: from an initialisation.
+        axes: the columns that the runs get from it.
+        parent: the run it is a point of, if any; `point` the key of the point.
+        epoch: from which training goes on, where it does and the epoch is known.
+    """
+
+    start: Mapping[str, Any] | None = None
+    axes: Mapping[str, Any] = field(default_factory=dict)
+    parent: Run | None = None
+    point: str | None = None
+    epoch: int | None = None
+
+
+def _origins(experiment, runs_of, experiment_of, file_of) -> Iterator[Origin]:
+    if experiment.start is None:
+        yield Origin()
+        return
+    place = f"{experiment.where}.start"
+    keys = Keys(experiment.start, place)
+    take = keys.take("take", str, "weights")
+    if take not in TAKES:
+        raise UserError(f"{place}.take: unknown value '{take}'{suggest(take, TAKES)}")
+    if "file" in keys.mapping:
+        files = keys.take("file", (str, list))
+        keys.done()
+        for name in [files] if isinstance(files, str) else files:
+            file = file_of(name, place)
+            if file is not None:
+                yield Origin({"file": file, "take": take}, {"checkpoint": name})
+        return
+    source = experiment_of(keys.take("from", str))
+    at, where = keys.take("at", str, "final"), keys.take("where", dict, {})
+    keys.take("carry", object, None)
+    keys.done()
+    if source is None:
+        return
+    for parent in select(runs_of(source.name), where, f"{place}.where", experiment.limits):
+        point = source.point_of(at, parent.spec.epochs, f"{place}.at")
+        if take == "state" and not ("epoch" in point or "event" in point):
+            raise UserError(
+                f"{place}: only an epoch's or event's point can be gone on from, got {point}"
+            )
+        start = {"run": parent.id, "point": point, "take": take}
+        since = point.get("epoch") if take == "state" else None
+        yield Origin(start, _carried(experiment, parent), parent, canonical(point), since)
 
 
 def _seeds(experiment: Experiment) -> list:
@@ -346,21 +403,6 @@ def _count(experiment: Experiment, case: Mapping[str, Any]) -> int:
     return typed(case["seeds"], int, f"{experiment.where}.cases.seeds")
 
 
-def _source(experiment, experiment_of) -> Experiment | None:
-    start = experiment.start
-    return experiment_of(start["from"]) if start and "from" in start else None
-
-
-def _parents(experiment, source, runs_of) -> Iterator[Run | None]:
-    start = experiment.start
-    if start is None or "from" not in start:
-        yield None
-    elif source is not None:
-        place = f"{experiment.where}.start.where"
-        wanted = Keys(start.get("where"), place).mapping
-        yield from select(runs_of(source.name), wanted, place, experiment.limits)
-
-
 def select(
     runs: list[Run], where: Mapping[str, Any], place: str, limits: Mapping[str, int]
 ) -> list[Run]:
@@ -368,7 +410,7 @@ def select(
 
     Raises:
         UserError: an axis that the runs do not have, or a value that none of them has (but for
-            seeds, which a limit may have cut).
+            seeds, which a limit may have cut, and for what may have no source).
     """
     if not runs:
         return []
@@ -377,7 +419,8 @@ def select(
             raise UserError(f"{place}: no axis '{axis}'{suggest(axis, runs[0].axes)}")
         have = {_comparable(run.axes[axis]) for run in runs}
         for value in wanted if isinstance(wanted, list) else [wanted]:
-            if _comparable(value) not in have and not (axis == "seed" and "seeds" in limits):
+            cut = axis in SOURCED or (axis == "seed" and "seeds" in limits)
+            if _comparable(value) not in have and not cut:
                 shown = ", ".join(_shown(item) for item in sorted(have, key=str))
                 raise UserError(f"{place}: {axis}={_shown(value)} is not among {shown}")
     accepted = {
@@ -396,31 +439,33 @@ def _comparable(value: Any) -> Any:
 
 
 def _rows(experiment: Experiment, case: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    case = dict(case)
     grid = dict(experiment.grid)
     if "seeds" in case:
         grid["seed"] = list(range(_count(experiment, case)))
-        del case["seeds"]
+    axes = _axes_of(case)
     for values in itertools.product(*grid.values()):
-        yield {**case, **dict(zip(grid, values))}
+        yield {**axes, **dict(zip(grid, values))}
 
 
-def _base_spec(experiment: Experiment, parent: Run | None, data_of) -> Spec | None:
+def _axes_of(case: Mapping[str, Any]) -> dict[str, Any]:
+    return {axis: value for axis, value in case.items() if axis not in CASE_WORDS}
+
+
+def _base_spec(experiment: Experiment, origin: Origin, data_of) -> Spec | None:
     written = dict(experiment.base)
     where = f"{experiment.where}.base"
     if "data" in written:
         written["data"] = data_of(written["data"], where)
         if written["data"] is None:
             return None
-    start = experiment.start
-    if parent is None:
-        if start is not None:
-            written["start"] = _file_start(start, f"{experiment.where}.start")
+    if origin.parent is None:
+        if origin.start is not None:
+            written["start"] = origin.start
         first = {axis: values[0] for axis, values in experiment.grid.items()}
-        first |= {axis: value for axis, value in experiment.cases[0].items() if axis != "seeds"}
+        first |= _axes_of(experiment.cases[0])
         spec = Spec.of(_with_first_values(written, first, where, data_of), where)
     else:
-        spec = _updated(parent.spec, written, where)
+        spec = replace(_updated(origin.parent.spec, written, where), start=origin.start)
     if "epochs" in experiment.limits:
         shortest = min(spec.epochs, experiment.limits["epochs"])
         spec = replace(spec, epochs=shortest)
@@ -477,24 +522,8 @@ def _updated(spec: Spec, written: Mapping[str, Any], where: str) -> Spec:
     return replace(spec, **changes)
 
 
-def _file_start(start: Mapping[str, Any], where: str) -> dict[str, Any]:
-    keys = Keys(start, where)
-    resolved = {"file": keys.take("file", str), "take": _take(keys, where)}
-    keys.done()
-    return resolved
-
-
-def _take(keys: Keys, where: str) -> str:
-    take = keys.take("take", str, "weights")
-    if take not in TAKES:
-        raise UserError(f"{where}.take: unknown value '{take}'{suggest(take, TAKES)}")
-    return take
-
-
-def _carried(experiment: Experiment, parent: Run | None) -> dict[str, Any]:
+def _carried(experiment: Experiment, parent: Run) -> dict[str, Any]:
     """The parent's axes under the names that the child gives them; the seed goes along."""
-    if parent is None:
-        return {}
     where = f"{experiment.where}.start.carry"
     names = Keys(experiment.start.get("carry"), where).mapping
     for axis in names:
@@ -508,39 +537,25 @@ def _carried(experiment: Experiment, parent: Run | None) -> dict[str, Any]:
     }
 
 
-def _run(experiment, parent_experiment, spec, parent, carried, row, data_of) -> Run | None:
+def _run(experiment, origin, spec, row, block, data_of) -> Run | None:
     where = f"{experiment.where}.grid"
-    axes = dict(carried)
+    data = {"data": data_of(row["data"], where)} if "data" in row else {}
+    if None in data.values():
+        return None
+    spec = replace(spec, **spec.changed({**row, **data}, where))
+    axes = dict(origin.axes)
     for axis, value in row.items():
-        axes[axis_column(axis)] = value
-        if axis == "data":
-            value = data_of(value, where)
-            if value is None:
-                return None
-        spec = spec.with_axis(axis, value, where)
-        if axis != "data":
-            path = axis_path(axis, where)
-            axes[axis_column(axis)] = (
-                getattr(spec, path[0]) if len(path) == 1 else getattr(spec, path[0])[path[1]]
-            )
+        first, *rest = axis_path(axis, where)
+        found = getattr(spec, first)
+        axes[axis_column(axis)] = value if axis == "data" else found[rest[0]] if rest else found
     if "epochs" in row and "epochs" in experiment.limits:
         spec = replace(spec, epochs=min(spec.epochs, experiment.limits["epochs"]))
-    if parent is None:
-        return Run(spec, experiment.name, axes)
-    keys = Keys(experiment.start, f"{experiment.where}.start")
-    name, take = keys.take("at", str, "final"), _take(keys, keys.where)
-    for key in ("from", "carry", "where"):
-        keys.take(key, object, None)
-    keys.done()
-    point = parent_experiment.point_of(name, parent.spec.epochs, f"{keys.where}.at")
-    if take == "state":
-        if "epoch" not in point:
-            raise UserError(
-                f"{keys.where}: only a point at an epoch can be gone on from, got {point}"
-            )
+    since = origin.epoch
+    if since is not None:
         if experiment.limits:
-            spec = replace(spec, epochs=point["epoch"] + spec.epochs)
-        if spec.epochs <= point["epoch"]:
-            raise UserError(f"{keys.where}: goes on from epoch {point['epoch']} to {spec.epochs}")
-    start = {"run": parent.id, "point": point, "take": take}
-    return Run(replace(spec, start=start), experiment.name, axes, parent, canonical(point))
+            spec = replace(spec, epochs=since + spec.epochs)
+        if spec.epochs <= since:
+            raise UserError(
+                f"{experiment.where}.start: goes on from epoch {since} to {spec.epochs}"
+            )
+    return Run(spec, experiment.name, axes, origin.parent, origin.point, block)

@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-PACKAGE_NAME = "refigure"
 
 OUTSIDE = {
     "refigure.errors": "texts of messages",
@@ -141,9 +140,8 @@ def closure(module: str) -> frozenset[str]:
             continue
         found.add(name)
         waiting.extend(_read(name)[1])
-        package = name.rpartition(".")[0]
-        if package != PACKAGE_NAME:
-            waiting.append(package)  # importing a module runs its package's __init__.py first
+        if name.count(".") > 1:  # importing a module runs its package's __init__.py first
+            waiting.append(name.rpartition(".")[0])
     return frozenset(found)
 
 

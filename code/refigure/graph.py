@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from refigure.catalogue import CATALOGUE
@@ -192,6 +193,7 @@ class Graph:
                         self.runs,
                         lambda parent: self.experiment(parent, f"{experiment.where}.start"),
                         self.data_of,
+                        self.config.file_id,
                     )
                 finally:
                     self._expanding.pop()
@@ -220,13 +222,14 @@ class Graph:
     def packs(self) -> dict[str, Pack]:
         """Every pack of the scale, by name."""
         owners, wanted = self.owned
-        by_experiment: dict[str, list[Run]] = defaultdict(list)
+        together: dict[tuple[str, int], list[Run]] = defaultdict(list)
         for run in owners.values():
-            by_experiment[run.experiment].append(run)
+            block = run.block or self.experiments[run.experiment].block or self.scale.block
+            together[run.experiment, block].append(run)
         return {
             pack.name: pack
-            for name, runs in by_experiment.items()
-            for pack in cut(runs, wanted, self.experiments[name].block or self.scale.block)
+            for (_, block), runs in together.items()
+            for pack in cut(runs, wanted, block)
         }
 
     @cached_property
@@ -301,14 +304,14 @@ class Graph:
 
     def claim_code(self, paper: str, name: str) -> str:
         """The digest of the code of a claim's predicate, with its text and thresholds."""
-        claim = self.claims(paper)[name]
+        claim = self.claim(paper, name)
         words = [claim.statement, claim.decide, dict(claim.tables), dict(claim.options)]
         words += [claim.figures, claim.conditions]
         return f"{fingerprint([module_of(claim.decide), VERDICT])} {digest(words)}"
 
     def figure_code(self, paper: str, name: str) -> str:
         """The digest of a figure: its notebook's cells, the plotting module, its parameters."""
-        figure = self.figures(paper)[name]
+        figure = self.figure(paper, name)
         cells = notebook_digest(self.notebook_path(figure))
         words = [dict(figure.tables), dict(figure.parameters), figure.caption]
         words.append(dict(figure.published))
@@ -494,7 +497,69 @@ class Graph:
                 self.table(table, f"{file}: figures.{name}")
         return found
 
-    def notebook_path(self, figure: Figure) -> Any:
+    def figure(self, slug: str, name: str) -> Figure:
+        """A figure of a paper.
+
+        Raises:
+            UserError: the paper has no such figure.
+        """
+        figures = self.figures(slug)
+        if name not in figures:
+            self.must_be_built(slug)
+            raise UserError(
+                f"config/papers/{slug}.yaml: unknown figure '{name}'{suggest(name, figures)}"
+            )
+        return figures[name]
+
+    def claim(self, slug: str, name: str) -> Claim:
+        """A claim of a paper.
+
+        Raises:
+            UserError: the paper has no such claim.
+        """
+        claims = self.claims(slug)
+        if name not in claims:
+            self.must_be_built(slug)
+            raise UserError(
+                f"config/papers/{slug}.yaml: unknown claim '{name}'{suggest(name, claims)}"
+            )
+        return claims[name]
+
+    def must_be_built(self, slug: str) -> None:
+        """Refuse a paper whose code is not there yet.
+
+        Raises:
+            UserError: names the paper and what is missing.
+        """
+        if self.paper(slug).get("figures"):
+            return
+        missing = ", ".join(Graph(self.config, "paper").missing_modules(slug))
+        raise UserError(
+            f"paper '{slug}': its figures are not there yet (config/papers/{slug}.yaml lists its"
+            f" runs only{'; missing code: ' + missing if missing else ''})"
+        )
+
+    def report_code(self) -> str:
+        """The digest of the report: its code, its templates and the papers' texts."""
+        folder = Path(__file__).parent / "report"
+        templates = [path.read_text() for path in sorted(folder.glob("*.j2"))]
+        texts = {slug: self.paper(slug) for slug in self.built}
+        return f"{fingerprint(['refigure.report.page'])} {digest([templates, texts])}"
+
+    def measured(self, part: str) -> dict[str, list[tuple[Run, str | None]]]:
+        """The members that one part of a probe measures, by role.
+
+        Raises:
+            UserError: no probe of this scale has such a part.
+        """
+        if part not in self.probe_of_part:
+            raise UserError(
+                f"measure '{part}' is not in the configuration at scale '{self.scale.name}'"
+                f"{suggest(part, self.probe_of_part)}"
+            )
+        return self.probe_of_part[part].parts()[part]
+
+    def notebook_path(self, figure: Figure) -> Path:
         """The notebook that draws a figure.
 
         Raises:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from refigure.catalogue import CATALOGUE, OneOf, default_of, settings, value_of
@@ -24,6 +24,7 @@ PLAIN: dict[str, Any] = {
     "seed": int,
     "precision": OneOf(("float32", "bfloat16")),
 }
+PLAIN_DEFAULTS = {key: default_of(shape) for key, shape in PLAIN.items()}
 NAMED_DEFAULTS = {"task": "classification", "schedule": "constant", "init": "default"}
 AXES: dict[str, tuple[str, ...]] = {
     "elr": ("optimiser", "elr"),
@@ -36,6 +37,7 @@ AXES: dict[str, tuple[str, ...]] = {
     "config": ("model", "config"),
     "ratio": ("schedule", "ratio"),
     "cycle": ("schedule", "cycle"),
+    "head_seed": ("head", "seed"),
     "data": ("data",),
     "batch": ("batch",),
     "epochs": ("epochs",),
@@ -50,11 +52,14 @@ def canonical(value: Any) -> str:
 
 
 def _integral(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, Mapping):
+    kind = type(value)  # by type: this runs a dozen times for each of tens of thousands of runs
+    if kind is str or kind is int:
+        return value
+    if kind is float:
+        return int(value) if value.is_integer() else value
+    if kind is dict or isinstance(value, Mapping):
         return {key: _integral(item) for key, item in value.items()}
-    return [_integral(item) for item in value] if isinstance(value, (list, tuple)) else value
+    return [_integral(item) for item in value] if kind in (list, tuple) else value
 
 
 def digest(value: Any, digits: int = ID_DIGITS) -> str:
@@ -74,9 +79,10 @@ class Spec:
             last layer is drawn from `seed` (None: the run's), rescaled to `norm` and frozen.
         stop: None, or `{train_loss_below}`: training ends at the first epoch below it.
         start: None, or `{run, point, take}` (the parent's id and the resolved point), or
-            `{file, take}` (the SHA-256 of a declared file).
+            `{file, take}` (the content id of a declared file).
         batch: images a step; `full_batch`: one step an epoch on gradients of all batches.
-        epochs: how long, counted from the initial state; for `take: state` the parent's included.
+        epochs: how long, counted from the initial state; for `take: state` the parent's included,
+            but from an event's point, whose epoch nobody knows beforehand, counted from there.
         seed: of initialisation, order, augmentation and noise.
     """
 
@@ -143,8 +149,8 @@ class Spec:
             event = {**self.start["point"], "name": self.start["point"]["event"]}
             del event["event"]
             shown["start"]["point"] = {"event": without_defaults("event", event)}
-        for key, shape in PLAIN.items():
-            if getattr(self, key) != default_of(shape):
+        for key, default in PLAIN_DEFAULTS.items():
+            if getattr(self, key) != default:
                 shown[key] = getattr(self, key)
         return shown
 
@@ -166,15 +172,30 @@ class Spec:
         Raises:
             UserError: there is no such axis, or the value is of another type.
         """
+        return replace(self, **self.changed({axis: value}, where))
+
+    def changed(self, row: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """The fields that differ with the values of some axes.
+
+        Raises:
+            UserError: there is no such axis, or a value is of another type.
+        """
+        fields_changed: dict[str, Any] = {}
+        for axis, value in row.items():
+            key, changed = self._field(axis, value, fields_changed, where)
+            fields_changed[key] = changed
+        return fields_changed
+
+    def _field(self, axis: str, value: Any, changed: Mapping, where: str) -> tuple[str, Any]:
         path = axis_path(axis, where)
         if len(path) == 1:
             key = path[0]
             shape = str if key == "data" else PLAIN.get(key)
             if shape is None:
                 raise UserError(f"{where}: '{key}' is no axis: it takes several keys")
-            return replace(self, **{key: value_of(shape, value, f"{where}.{axis}")})
+            return key, value_of(shape, value, f"{where}.{axis}")
         kind, key = path
-        written = getattr(self, kind)
+        written = changed.get(kind) or getattr(self, kind)
         if written is None:
             raise UserError(f"{where}: the spec has no '{kind}' for axis '{axis}'")
         if kind in CATALOGUE:
@@ -190,9 +211,10 @@ class Spec:
         elif kind in ("head", "stop"):
             read = _head if kind == "head" else _stop
             value = read({**written, key: value}, f"{where}.{kind}")[key]
-        return replace(self, **{kind: {**written, key: value}})
+        return kind, {**written, key: value}
 
 
+@cache
 def axis_path(axis: str, where: str) -> tuple[str, ...]:
     """Where in a spec an axis lies: `elr` is `optimiser.elr`."""
     path = AXES.get(axis) or tuple(axis.split("."))
@@ -208,10 +230,8 @@ def axis_column(axis: str) -> str:
 
 def without_defaults(kind: str, value: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a catalogue's entry that differ from their default: what identities hold."""
-    shapes = CATALOGUE[kind][value["name"]].keys
-    return {
-        key: item for key, item in value.items() if key == "name" or item != default_of(shapes[key])
-    }
+    defaults = CATALOGUE[kind][value["name"]].defaults
+    return {key: item for key, item in value.items() if key == "name" or item != defaults[key]}
 
 
 def _head(written: Any, where: str) -> dict[str, Any] | None:
@@ -236,14 +256,27 @@ def resolve_point(written: Any, epochs: int, where: str) -> dict[str, Any]:
     """A point's definition with every number written out, which is also the key it is kept under.
 
     Args:
-        written: `{epoch: 200}` or `{epoch: last}`; `{average: {count, every, from}}` (every in
-            epochs; `to` in place of `from` counts backwards from there); `{best, mode}`;
-            `{event: name, ...}`.
+        written: `{epoch: 200}` or `{epoch: last}`; `{fraction: 0.25}` of the run's epochs;
+            `{average: {count, every, from}}` (every in epochs; `to` in place of `from` counts
+            backwards from there, and may count in `steps` in place of `every`);
+            `{best, mode}`; `{event: name, ...}`.
         epochs: of the run, which `last` stands for.
     """
     keys = Keys(written, where)
     if "epoch" in keys.mapping:
         point: dict[str, Any] = {"epoch": _epoch(keys.take("epoch"), epochs, where)}
+    elif "fraction" in keys.mapping:
+        part = keys.take("fraction", float)
+        if not 0 <= part <= 1:
+            raise UserError(f"{where}: fraction must be from 0 to 1, got {part}")
+        point = {"epoch": round(part * epochs)}
+    elif "steps" in Keys(keys.mapping.get("average"), f"{where}.average").mapping:
+        inner = Keys(keys.take("average", dict), f"{where}.average")
+        point = {"average": {key: inner.take(key, int) for key in ("count", "steps")}}
+        point["average"]["to"] = _epoch(inner.take("to"), epochs, where)
+        inner.done()
+        if min(point["average"].values()) < 1:
+            raise UserError(f"{where}: count, steps and to must be positive: {point['average']}")
     elif "average" in keys.mapping:
         inner = Keys(keys.take("average", dict), f"{where}.average")
         count, every = inner.take("count", int), inner.take("every", int, 1)
@@ -268,7 +301,7 @@ def resolve_point(written: Any, epochs: int, where: str) -> dict[str, Any]:
         event = settings("event", {"name": name, **rest}, where)
         point = {"event": event.pop("name"), **event}
     else:
-        known = ("average", "best", "epoch", "event")
+        known = ("average", "best", "epoch", "event", "fraction")
         raise UserError(f"{where}: a point is one of {', '.join(known)}, got {dict(keys.mapping)}")
     keys.done()
     if point.get("epoch", 0) < 0:

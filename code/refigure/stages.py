@@ -65,15 +65,12 @@ def measure(graph: Graph, part: str) -> None:
     from refigure.training.devices import device_of
     from refigure.training.parts import write_parquet
 
-    if part not in graph.probe_of_part:
-        raise UserError(
-            f"measure '{part}' is not in the configuration at scale '{graph.scale.name}'"
-        )
+    roles = graph.measured(part)
     probe = graph.probe_of_part[part]
     function = function_of(probe.measure, f"probe {probe.name}")
     device = device_of(graph.config.user["device"])
     rows: list[dict[str, Any]] = []
-    for group in groups(graph, probe, probe.parts()[part], device):
+    for group in groups(graph, probe, roles, device):
         for row in function(group, **probe.options):
             rows.append({**group.key, **row})
         print(f"{probe.name}: {group.key}", flush=True)
@@ -146,7 +143,7 @@ def draw(graph: Graph, paper: str, name: str, log: Path) -> None:
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    figure = graph.figures(paper)[name]
+    figure = graph.figure(paper, name)
     target = {suffix: graph.paths.figure(paper, name, suffix) for suffix in ("pdf", "png", "csv")}
     for path in (*target.values(), graph.paths.notebook(paper, name)):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -199,7 +196,7 @@ def claim(graph: Graph, paper: str, name: str) -> None:
     from refigure import verdict
     from refigure.training.parts import write_json
 
-    written = graph.claims(paper)[name]
+    written = graph.claim(paper, name)
     frames = {
         key: pd.read_parquet(graph.paths.table(table)) for key, table in written.tables.items()
     }

@@ -164,7 +164,8 @@ class Training:
 
     def _take_step(self, losses: Tensor, gradient: Tensor, statistics: Statistics) -> None:
         """Step the networks that are alive and whose loss and gradient are finite."""
-        going = self.alive & losses.isfinite() & gradient.isfinite().all(1)
+        # One infinite or undefined entry makes the sum of its row so too, at a third of the cost.
+        going = self.alive & losses.isfinite() & gradient.sum(1).isfinite()
         factor = self.schedule(self.step / self.steps_per_epoch)
         if self.on_cpu and bool(going.all()):
             self.optimiser.step(self.stack, gradient, factor)

@@ -1,0 +1,38 @@
+"""Refigure: the front door. `snakemake -c 2` builds every paper at the default scale.
+
+Targets follow `--`:  snakemake -c 2 -- results/demo/figures/three-regimes/fig1.pdf
+                      snakemake -c 2 -- three-regimes
+                      snakemake -n --quiet -- results/paper/all
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+include: "rules/common.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        results(default_scale(), "all"),
+        results(default_scale(), "report.html"),
+
+
+for paper in papers():
+
+    rule:
+        name:
+            paper
+        input:
+            targets_of(paper, default_scale()),
+
+
+include: "rules/data.smk"
+include: "rules/train.smk"
+include: "rules/measure.smk"
+include: "rules/tables.smk"
+include: "rules/figures.smk"
+include: "rules/claims.smk"
+include: "rules/report.smk"

@@ -1,0 +1,27 @@
+rule claim:
+    input:
+        claim_inputs_of,
+    output:
+        "results/{scale}/claims/{paper}/{claim}.json",
+    log:
+        "results/{scale}/logs/claim/{paper}/{claim}.log",
+    params:
+        code=claim_code_of,
+    message:
+        "Deciding {wildcards.paper} {wildcards.claim}."
+    shell:
+        "refigure claim {wildcards.paper:q} {wildcards.claim:q} --scale {wildcards.scale:q}"
+        " > {log:q} 2>&1"
+
+
+rule verdicts:
+    input:
+        claims_of,
+    output:
+        "results/{scale}/claims/{paper}.json",
+    log:
+        "results/{scale}/logs/verdicts/{paper}.log",
+    message:
+        "Joining the verdicts of {wildcards.paper}."
+    shell:
+        "refigure verdicts {wildcards.paper:q} --scale {wildcards.scale:q} > {log:q} 2>&1"

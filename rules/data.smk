@@ -1,0 +1,15 @@
+rule prepare:
+    output:
+        ensure("results/{scale}/data/{data}.safetensors", non_empty=True),
+    log:
+        "results/{scale}/logs/prepare/{data}.log",
+    resources:
+        mem_mb=resource("prepare", "mem_mb"),
+        runtime=resource("prepare", "runtime"),
+    params:
+        recipe=recipe_of,
+        code=recipe_code_of,
+    message:
+        "Preparing {wildcards.data}."
+    shell:
+        "refigure prepare {wildcards.data:q} --scale {wildcards.scale:q} > {log:q} 2>&1"

@@ -1,0 +1,18 @@
+rule measure:
+    input:
+        points_of,
+    output:
+        ensure("results/{scale}/measures/{part}.parquet", non_empty=True),
+    log:
+        "results/{scale}/logs/measure/{part}.log",
+    threads: 1
+    resources:
+        gpu=resource("measure", "gpu"),
+        mem_mb=resource("measure", "mem_mb"),
+        runtime=resource("measure", "runtime"),
+    params:
+        code=measure_code_of,
+    message:
+        "Measuring {wildcards.part}."
+    shell:
+        "refigure measure {wildcards.part:q} --scale {wildcards.scale:q} > {log:q} 2>&1"

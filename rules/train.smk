@@ -1,0 +1,39 @@
+rule train:
+    input:
+        data=data_of,
+        parents=parents_of,
+    output:
+        history=ensure("results/{scale}/packs/{pack}/history.parquet", non_empty=True),
+        points="results/{scale}/packs/{pack}/points.safetensors",
+        arrays="results/{scale}/packs/{pack}/arrays.safetensors",
+        run="results/{scale}/packs/{pack}/run.json",
+    log:
+        "results/{scale}/logs/train/{pack}.log",
+    benchmark:
+        "results/{scale}/logs/train/{pack}.tsv"
+    threads: 1
+    resources:
+        gpu=resource("train", "gpu", experiment=True),
+        mem_mb=resource("train", "mem_mb", experiment=True),
+        runtime=resource("train", "runtime", experiment=True),
+    params:
+        runs=runs_of,
+        code=training_code_of,
+    message:
+        "Training pack {wildcards.pack}."
+    shell:
+        "refigure train {wildcards.pack:q} --scale {wildcards.scale:q} > {log:q} 2>&1"
+
+
+rule index:
+    input:
+        index_inputs_of,
+    output:
+        "results/{scale}/experiments/{experiment}.tsv",
+    log:
+        "results/{scale}/logs/index/{experiment}.log",
+    message:
+        "Listing the runs of {wildcards.experiment}."
+    shell:
+        "refigure index {wildcards.experiment:q} --scale {wildcards.scale:q} --to {output:q}"
+        " > {log:q} 2>&1"
