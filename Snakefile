@@ -10,6 +10,9 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
+container: "docker-daemon://refigure:latest"  # of envs/Containerfile; used with --sdm apptainer only
+
+
 include: "rules/common.smk"
 
 

@@ -2,12 +2,13 @@
 
 import sys
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from refigure.config import Config
 from refigure.errors import UserError
 from refigure.graph import Graph
 from refigure.spec import canonical
+from refigure.targets import check
 
 ROOT = Path(workflow.basedir)
 CONFIG = Config(ROOT, config)
@@ -53,7 +54,7 @@ def looked_up(function):
 
 def results(scale, *parts):
     """A path under results/<scale>/."""
-    return "/".join(("results", scale, *parts))
+    return str(PurePosixPath("results", scale, *parts))
 
 
 @looked_up
@@ -77,6 +78,22 @@ def resource(stage, key, experiment=None):
         return graph(wildcards.scale).resources(stage, owner)[key]
 
     return of
+
+
+def requested():
+    """The targets on the command line, after `--`; none in the jobs that Snakemake itself starts."""
+    if "--" not in sys.argv or "--target-jobs" in sys.argv:
+        return []
+    return sys.argv[sys.argv.index("--") + 1 :]
+
+
+@looked_up
+def check_requested():
+    for target in requested():
+        check(CONFIG, target)
+
+
+check_requested()
 
 
 # ---- what each rule needs

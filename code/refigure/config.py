@@ -25,7 +25,7 @@ SOURCE_KEYS = {
 }
 PAPER_KEYS = {
     "title": str,
-    "authors": str,
+    "authors": list,
     "venue": str,
     "arxiv": str,
     "url": str,

@@ -71,6 +71,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(word), known, n=1, cutoff=0.6)
     if near:
         return f"; did you mean '{near[0]}'?"
+    if len(known) > 12:
+        known = [*known[:10], f"and {len(known) - 10} more"]
     return f"; known: {', '.join(known)}" if known else ""
 
 

@@ -6,7 +6,6 @@ The only place, with `cli`, that touches paths and devices. Each writes whole fi
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -140,8 +139,9 @@ def draw(graph: Graph, paper: str, name: str, log: Path) -> None:
     Raises:
         UserError: the notebook failed, or did not save the figure.
     """
-    import papermill
     from papermill.exceptions import PapermillExecutionError
+
+    from refigure.papermill_ipc import execute
 
     figure = graph.figure(paper, name)
     target = {suffix: graph.paths.figure(paper, name, suffix) for suffix in ("pdf", "png", "csv")}
@@ -161,28 +161,13 @@ def draw(graph: Graph, paper: str, name: str, log: Path) -> None:
             "published": dict(figure.published),
         },
     }
-    # Kernels that start together race for TCP ports; unix sockets in folders of their own do not.
-    runtime = log.parent / f".{name}.runtime"
-    os.environ["JUPYTER_RUNTIME_DIR"] = str(runtime.resolve())
-    os.environ["IPYTHONDIR"] = str(runtime.resolve())
-    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     try:
-        papermill.execute_notebook(
-            str(graph.notebook_path(figure)),
-            str(log),
-            parameters=parameters,
-            kernel_name="python3",
-            progress_bar=False,
-            engine_name="ipc",
-            cwd=str(graph.config.root),
-        )
+        execute(graph.notebook_path(figure), log, parameters, graph.config.root)
     except PapermillExecutionError as error:
         raise UserError(
             f"notebook {figure.notebook}.ipynb failed for {paper}/{name}: {error.ename}:"
             f" {' '.join(str(error.evalue).split())}; executed copy: {log}"
         ) from None
-    finally:
-        shutil.rmtree(runtime, ignore_errors=True)
     shutil.copyfile(log, graph.paths.notebook(paper, name))
     missing = [str(path) for path in target.values() if not path.is_file()]
     if missing:

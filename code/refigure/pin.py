@@ -1,0 +1,43 @@
+"""`refigure pin`: write the checksum of a user's own file into config/local.yaml."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import yaml
+
+from refigure.data.sources import digest_of
+from refigure.errors import UserError
+from refigure.reading import read_yaml, suggest
+
+
+def pin(root: Path, name: str) -> str:
+    """Give the source of that name in config/local.yaml its SHA-256; returns a line for the user.
+
+    The file is written anew, without its comments. A checksum that is there already is compared,
+    never replaced.
+
+    Raises:
+        UserError: there is no such source or file, or it has another checksum already.
+    """
+    path = root / "config" / "local.yaml"
+    content = read_yaml(path)
+    sources = content.get("sources") or {}
+    if name not in sources:
+        raise UserError(f"{path}: no source '{name}'{suggest(name, sources)}")
+    source = sources[name]
+    places = [source[key] for key in ("images", "text", "path") if key in (source or {})]
+    if not places:
+        raise UserError(f"{path}: source '{name}' names no file under 'images', 'text' or 'path'")
+    found = digest_of(root / places[0])
+    written = source.get("sha256")
+    if written == found:
+        return f"source '{name}': {places[0]} has the checksum that {path} holds"
+    if written is not None:
+        raise UserError(f"{path}: source '{name}': sha256 is {written}, but {places[0]} has {found}")
+    source["sha256"] = found
+    temporary = path.with_name(".local.yaml")
+    temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    os.replace(temporary, path)
+    return f"source '{name}': wrote sha256 {found} to {path}"
