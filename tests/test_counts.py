@@ -99,7 +99,7 @@ def test_periodic_behavior_has_the_runs_of_its_section_5(graph):
         "V3": count(graph, "decay_width"),
         "V4": count(graph, "decay_augmented"),
         "V5": count(graph, "decay_ramp", "decay_stairs", "decay_cosine"),
-        "V8": count(graph, "decay_adam"),
+        "V8": count(graph, "decay_adam", "decay_adamw"),
         "V9": count(graph, "decay_practical"),
         "R": count(graph, "decay_lr_repeats"),
     }

@@ -164,6 +164,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "ramp": Entry("refigure.training.schedules", {"flat": 0.25, "factor": 0.1}),
         "stairs": Entry("refigure.training.schedules", {"at": [0.25, 0.5, 0.75], "factor": 0.1}),
         "exponential": Entry("refigure.training.schedules", {"factor": 0.9885}),
+        # a cosine from ratio x lr every `cycle` epochs, each with a fresh optimiser state
         "cycles": Entry(
             "refigure.training.schedules",
             {"cycle": int, "ratio": float, "by": _one_of("epoch", "step")},
@@ -228,6 +229,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
     },
     "event": {
         "calm_end": Entry("refigure.training.events", {"jump": 5.0, "floor": 0.02, "index": 1}),
+        # offset: epochs from the jump's onset; before it where negative (the last few are held)
         "jump": Entry(
             "refigure.training.events", {"jump": 5.0, "floor": 0.02, "index": 1, "offset": int}
         ),

@@ -71,7 +71,7 @@ def page(graph: Graph) -> str:
             if slug not in graph.built
         ],
         counts=_counts(counted),
-        figures=sum(len(paper["figures"]) for paper in papers),
+        figures=sum(paper["drawn"] for paper in papers),
         undecided=[
             {"paper": paper["title"], **claim}
             for paper in papers
@@ -196,13 +196,16 @@ def _paper(graph: Graph, slug: str, ledger: Ledger) -> dict[str, Any]:
                 ],
             }
         )
+    drawings = [_figure(graph, figure, claims, ledger) for figure in figures.values()]
     return {
         "slug": slug,
-        **{key: written.get(key) or "" for key in ("authors", "venue", "arxiv", "url", "summary")},
+        **{key: written.get(key) or "" for key in ("venue", "arxiv", "url", "summary")},
+        "authors": ", ".join(written.get("authors") or []),
         "title": written.get("title") or slug,
         "claims": claims,
         "counts": _counts(claims),
-        "figures": [_figure(graph, figure, claims, ledger) for figure in figures.values()],
+        "figures": drawings,
+        "drawn": sum(drawing["picture"] is not None for drawing in drawings),
         "work": ledger.work(_tables_of(graph, slug)),
     }
 

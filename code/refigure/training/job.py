@@ -18,6 +18,7 @@ from torch import Tensor
 
 from refigure.data.images import Images
 from refigure.data.images import load as load_images
+from refigure.errors import UserError
 from refigure.experiments import Run
 from refigure.models.layers import Model, Statistics
 from refigure.packs import Pack
@@ -132,7 +133,7 @@ class Job:
                 training.resume(kept[0])
                 spent = kept[1]["seconds"]
                 print(f"goes on from epoch {training.epoch}", flush=True)
-                progress.skip(training.epoch * len(ready))
+            progress.skip(training.epoch * len(ready) + sum(run.spec.epochs for run in absent))
             began = time.monotonic()
 
             def between_steps(training: Training) -> None:
@@ -162,6 +163,8 @@ class Job:
 
     def _parent_point(self, run: Run) -> dict[str, Tensor] | None:
         path = self.parents[run.parent.id] / "points.safetensors"
+        if not path.is_file():
+            raise UserError(f"{run.label} starts from {run.parent.label}: {path}: no such file")
         tensors = parts.read_tensors(path, [run.parent.id], run.point)
         return parts.named_point(tensors, run.parent.id, run.point)
 
@@ -187,6 +190,9 @@ class Job:
     def _start(self, runs: list[Run], model: Model, frozen: frozenset[str]):
         """Initial values, moments and, for `take: state`, what else training goes on from."""
         if runs[0].parent is None:
+            if runs[0].spec.start is not None:
+                file = runs[0].spec.start["file"]
+                raise UserError(f"{runs[0].label} starts from file {file}: no code reads it yet")
             return [initial_values(model, run.spec) for run in runs], {}, None
         found = [self._parent_point(run) for run in runs]
         values = [{name: point[name] for name in model.groups} for point in found]

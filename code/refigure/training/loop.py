@@ -91,6 +91,7 @@ class Training:
         spec = self.specs[0]
         self.epochs = spec.epochs
         self.steps_per_epoch = 1 if spec.full_batch else self.task.batches
+        given = self.stack.flat.clone()
         self.optimiser = build_optimiser(self.specs, self.stack)
         self.schedule = named("schedule", spec.schedule["name"]).build(spec.schedule, self.epochs)
         self.recorders = {
@@ -112,7 +113,8 @@ class Training:
             self.first_step = self.step = self.beginning.epoch * self.steps_per_epoch
             self.history = self.beginning.history
             self.start = self.beginning.start.to(device)
-            self.optimiser.state = {
+            self.stack.load(given)  # a second projection would move the last bits
+            self.optimiser.state |= {
                 name: value.to(device) for name, value in self.beginning.optimiser.items()
             }
 
@@ -215,6 +217,8 @@ class Training:
 
     def _end_of_epoch(self) -> None:
         """Measure what is due, note who ended, and keep the points of this epoch."""
+        # The last step may have made weights infinite that no later loss would tell of.
+        self.alive = self.alive & self.stack.flat.sum(1).isfinite()
         alive = self.alive.cpu()
         newly = ~alive & (self.ended < 0)
         self.ended[newly] = self.epoch
@@ -222,6 +226,7 @@ class Training:
         measured = self._measure()
         if self.step > self.first_step:
             mean = self.running_loss.cpu() / self.steps_per_epoch
+            mean = torch.where(alive, mean, float("nan"))
             self.history.add(self.step, {"train_loss_running": mean})
         self.running_loss.zero_()
         self.points.update(self.epoch, self._copy, alive, measured, self._moments_of)
@@ -285,12 +290,13 @@ class Training:
         scalars: dict[str, Tensor] = {}
         for record in due:
             for name, value in self.recorders[record["name"]](moment, record).items():
+                # What a network that ended would give is no measure of it.
+                measured = value.detach().double().cpu()
+                measured = rows_of(alive, measured, torch.full_like(measured, float("nan")))
                 if record["name"] in ARRAYS:
-                    self.history.add_array(self.step, name, value)
+                    self.history.add_array(self.step, name, measured)
                 else:
-                    # What a network that ended would give is no measure of it.
-                    measured = value.detach().double().cpu()
-                    scalars[name] = torch.where(alive, measured, float("nan"))
+                    scalars[name] = measured
         self.history.add(self.step, scalars)
         return scalars
 

@@ -44,8 +44,11 @@ class Part:
     def save(self, folder: Path) -> None:
         """Write the four files, `run.json` last: its presence says that the part is whole."""
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / FILES[3]).unlink(missing_ok=True)
         rows = self.history.sort_values(["run", "step"], kind="stable").reset_index(drop=True)
-        write_parquet(rows, folder / FILES[0])
+        # In an order that does not depend on which part came first.
+        columns = [*KEY, *sorted(set(rows.columns) - set(KEY))]
+        write_parquet(rows[columns], folder / FILES[0])
         write(folder / FILES[1], dict(sorted(self.points.items())), {})
         write(folder / FILES[2], dict(sorted(self.arrays.items())), {})
         write_json({"runs": dict(sorted(self.runs.items()))}, folder / FILES[3])

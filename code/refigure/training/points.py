@@ -34,10 +34,11 @@ class Snapshot:
 
     @classmethod
     def of(cls, stack: Stack, statistics: Statistics, optimiser: dict, there: Tensor) -> Snapshot:
-        """A copy of the present state."""
+        """A copy of the present state, which shares no memory: a training state refuses that."""
+        moments = statistics.running.items()
         return cls(
             stack.flat.clone(),
-            dict(statistics.running),
+            {layer: (mean.clone(), var.clone()) for layer, (mean, var) in moments},
             {name: value.clone() for name, value in optimiser.items()},
             there.clone(),
         )
@@ -77,7 +78,7 @@ class Snapshot:
                 for name, value in tensors.items()
                 if name.startswith("optimiser/")
             },
-            tensors["there"].bool(),
+            tensors["there"].bool().cpu(),
         )
 
 
@@ -135,7 +136,7 @@ class Points:
         """
         for key, point in self.definitions.items():
             if point.get("epoch") == epoch:
-                self.made[key] = snapshot()
+                self.take(self.made, key, snapshot, alive)  # those that stopped keep theirs
             elif "average" in point:
                 self._add_to_average(key, point["average"], epoch, snapshot, recompute)
             elif "best" in point:
@@ -173,10 +174,10 @@ class Points:
         if (fired & alive).any():
             held = self.aside[key]
             held.there = fired & alive
-            if key in self.made:
-                self.made[key].takerows_of(held, held.there)
-            else:
-                self.made[key] = Snapshot(held.flat, held.moments, held.optimiser, held.there)
+            if key not in self.made:
+                self.made[key] = snapshot()
+                self.made[key].there = torch.zeros_like(alive)
+            self.made[key].takerows_of(held, held.there)
         self.take(self.aside, key, snapshot, keep & alive)
 
     @staticmethod
@@ -185,7 +186,7 @@ class Points:
         if not rows.any():
             return
         now = snapshot()
-        now.there = rows
+        now.there = rows.clone()
         if key in where:
             where[key].takerows_of(now, rows)
         else:
@@ -220,10 +221,10 @@ class Points:
         for key, parts in grouped.get("average", {}).items():
             self.averages[key] = Average(parts["total"], int(parts["count"]))
         for key, parts in grouped.get("best", {}).items():
-            self.best[key] = parts["value"]
+            self.best[key] = parts["value"].cpu()
         for key, parts in grouped.get("detector", {}).items():
             point = self.definitions[key]
             detector = DETECTORS[point["event"]](point, len(parts["armed"]))
-            detector.state = {name: value.clone() for name, value in parts.items()}
+            detector.state = {name: value.cpu() for name, value in parts.items()}
             detector.state["armed"] = detector.state["armed"].bool()
             self.detectors[key] = detector
