@@ -102,7 +102,7 @@ def training(
     frozen = frozenset() if specs[0].head is None else frozenset({"head"})
     stack = Stack(model, values, frozen, torch.device(device))
     return Training(
-        named("task", specs[0].task["name"]).build(model, data, specs),
+        named("task", specs[0].task["name"]).build(model, data, specs, [str(spec.seed) for spec in specs]),
         specs,
         stack,
         Statistics.fresh(model.normalised, len(specs), device),

@@ -14,12 +14,13 @@ COSINE = {"name": "cosine", "by": "step", "warmup": 0, "period": None, "flat": 0
 
 
 def one_step(made):
-    """The first step of a training: flat weights before and after, and the gradient."""
+    """The next step of a training: flat weights before and after, and the gradient."""
     before = made.stack.flat.clone()
-    batch = made.task.batch(0, 0)
+    batch = made.task.batch(*divmod(made.step, made.steps_per_epoch))
     losses = made.task.losses(made.stack.parameters, batch, made.statistics.in_mode("train"))
     gradient = made.stack.gradient(losses)
     made._train_step()
+    made.step += 1
     return before, made.stack.flat.clone(), gradient
 
 
@@ -141,7 +142,6 @@ def test_the_norm_follows_its_recursion_over_a_hundred_steps():
     square = float(norm_of(made)[0]) ** 2
     for _ in range(100):
         _, _, gradient = one_step(made)
-        made.step += 1
         square = (1 - lr * wd) ** 2 * square + lr**2 * float(gradient.double().square().sum())
     assert float(norm_of(made)[0]) ** 2 == pytest.approx(square, rel=1e-4)
 

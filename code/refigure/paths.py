@@ -24,7 +24,7 @@ class Paths:
         return self.results / "data" / f"{data}.safetensors"
 
     def pack(self, pack: str) -> Path:
-        """The folder of a pack: history.parquet, points.safetensors, arrays.safetensors, run.json."""
+        """The folder of a pack: its history, points, arrays and run.json."""
         return self.results / "packs" / pack
 
     def measure(self, measure: str) -> Path:

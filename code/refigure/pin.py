@@ -35,7 +35,9 @@ def pin(root: Path, name: str) -> str:
     if written == found:
         return f"source '{name}': {places[0]} has the checksum that {path} holds"
     if written is not None:
-        raise UserError(f"{path}: source '{name}': sha256 is {written}, but {places[0]} has {found}")
+        raise UserError(
+            f"{path}: source '{name}': sha256 is {written}, but {places[0]} has {found}"
+        )
     source["sha256"] = found
     temporary = path.with_name(".local.yaml")
     temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")

@@ -16,7 +16,7 @@ from refigure.graph import Graph, Probe
 from refigure.models.layers import Model, Statistics
 from refigure.tasks import Task
 from refigure.training import parts
-from refigure.training.job import build_model
+from refigure.training.job import build_model, stream_of
 from refigure.training.loop import named
 
 
@@ -89,7 +89,7 @@ def _member(
         images[run.spec.data] = load_images(graph.paths.data(run.spec.data), device)
     data = images[run.spec.data]
     model = build_model(run.spec, data)
-    task = named("task", run.spec.task["name"]).build(model, data, [run.spec])
+    task = named("task", run.spec.task["name"]).build(model, data, [run.spec], [stream_of(run)])
     moments = {
         layer: tuple(values[f"{kind}/{layer}"][None].to(device) for kind in ("mean", "variance"))
         for layer in model.normalised

@@ -370,7 +370,9 @@ def _plain(value: float, digits: int = 4) -> str:
     text = f"{scaled:.{places}f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     text = text.replace("-", "−")
-    return text if small else f"{text} × 10{_raised(power)}"
+    if small:
+        return text
+    return f"10{_raised(power)}" if text == "1" else f"{text} × 10{_raised(power)}"
 
 
 def _raised(power: int) -> str:

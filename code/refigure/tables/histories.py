@@ -1,4 +1,4 @@
-"""The histories of selected runs, with their axes as columns: what every other table starts from."""
+"""Histories of selected runs with their axes as columns: what every other table starts from."""
 
 from __future__ import annotations
 

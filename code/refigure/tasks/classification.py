@@ -31,14 +31,15 @@ class Classification:
         model: whose logits are compared with the labels.
         data: on the device of the networks.
         specs: of the networks, equal but for seeds and numbers of the optimiser.
+        streams: of each network, what its order and augmentation are drawn from.
 
     Source: three-regimes, sections 3 and 5.1; the squared loss is its variant A3.
     """
 
-    def __init__(self, model: Model, data: Images, specs: Sequence[Spec]):
+    def __init__(self, model: Model, data: Images, specs: Sequence[Spec], streams: Sequence[str]):
         spec = specs[0]
         self.model, self.data = model, data
-        self.seeds = [spec.seed for spec in specs]
+        self.streams = list(streams)
         self.batch_size = spec.batch
         self.squared = spec.task["loss"] == "squared"
         self.augmentation = augment.build(spec.augment)
@@ -51,10 +52,10 @@ class Classification:
         if self._orders[0] != epoch:
             count = len(self.data.train_labels)
             drawn = {
-                seed: torch.randperm(count, generator=generator(seed, "order", epoch))
-                for seed in set(self.seeds)
+                stream: torch.randperm(count, generator=generator(stream, "order", epoch))
+                for stream in set(self.streams)
             }
-            order = torch.stack([drawn[seed] for seed in self.seeds])
+            order = torch.stack([drawn[stream] for stream in self.streams])
             self._orders = (epoch, order.to(self.data.train_labels.device))
         return self._orders[1]
 
@@ -65,12 +66,14 @@ class Classification:
         images, labels = self.data.train_images[places], self.data.train_labels[places]
         if self.augmentation is not None:
             drawn = {
-                seed: self.augmentation.draw(
-                    generator(seed, "augmentation", epoch, number), places.shape[1], self.data.size
+                stream: self.augmentation.draw(
+                    generator(stream, "augmentation", epoch, number),
+                    places.shape[1],
+                    self.data.size,
                 )
-                for seed in set(self.seeds)
+                for stream in set(self.streams)
             }
-            draws = torch.stack([drawn[seed] for seed in self.seeds])
+            draws = torch.stack([drawn[stream] for stream in self.streams])
             images = self.augmentation.apply(images, draws, self.data.black)
         return Batch(images, labels)
 
@@ -113,6 +116,8 @@ class Classification:
             )
 
 
-def build(model: Model, data: Images, specs: Sequence[Spec]) -> Classification:
+def build(
+    model: Model, data: Images, specs: Sequence[Spec], streams: Sequence[str]
+) -> Classification:
     """The task of some networks that stack."""
-    return Classification(model, data, specs)
+    return Classification(model, data, specs, streams)

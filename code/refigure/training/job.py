@@ -178,7 +178,7 @@ class Job:
         if moments:
             statistics.running = moments
         return Training(
-            task.build(model, images, specs),
+            task.build(model, images, specs, [stream_of(run) for run in runs]),
             specs,
             stack,
             statistics,
@@ -316,6 +316,21 @@ def predictions(training: Training, which: str) -> Tensor:
         for batch in task.evaluation(which, stack.networks)
     ]
     return torch.cat(found, dim=1).cpu()
+
+
+def stream_of(run: Run) -> str:
+    """What a run's order and augmentation are drawn from.
+
+    The seed; for a run that starts from another's weights also the parent, since it would repeat
+    the parent's batches otherwise. One that goes on from a state goes on in the same stream.
+
+    Source: where-large-lrs, section 11.13, where the authors' code repeats them.
+    """
+    if run.parent is None:
+        return str(run.spec.seed)
+    if run.spec.start["take"] == "state":
+        return stream_of(run.parent)
+    return f"{run.spec.seed}/{run.parent.id}"
 
 
 def build_model(spec: Spec, images: Images) -> Model:

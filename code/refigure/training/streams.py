@@ -7,14 +7,14 @@ import hashlib
 import torch
 
 
-def generator(seed: int, purpose: str, *counters: int) -> torch.Generator:
+def generator(seed: int | str, purpose: str, *counters: int) -> torch.Generator:
     """A fresh generator on the CPU for one purpose at one moment.
 
     Nothing is carried from draw to draw, so a state needs no generator, training can go on from
     the middle of an epoch, and a network draws the same numbers alone and beside others.
 
     Args:
-        seed: of the run, or of what several runs share.
+        seed: of the run, or of what several runs share; `stream_of` for order and augmentation.
         purpose: "initialisation", "order", "augmentation", ...
         counters: the epoch, the step.
     """

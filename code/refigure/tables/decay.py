@@ -1,0 +1,206 @@
+"""Runs with weight decay: the jumps of their training loss, the periods between, and their class.
+
+Functions take the histories of runs with axes lr and wd: one row a run and epoch, sorted by run and
+step, with weight_norm and the effective learning rate `elr`, lr over the squared norm of the
+scale-invariant weights.
+
+Source: specification periodic-behavior, section 6.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from refigure.tables.sphere import slope, trailing
+
+KEY = {"lr": float, "wd": float, "seed": "int64"}
+MEASURED = ("weight_norm", "elr", "effective_gradient_norm", "test_error")
+"""What is noted at a jump and at the calm state before it."""
+
+JUMPS = {
+    **KEY,
+    "jump": "int64",
+    "onset": float,
+    "calm_end": float,
+    "loss_min": float,
+    "loss_peak": float,
+    "early": bool,
+    **{f"{name}_{place}": float for name in MEASURED for place in ("onset", "calm_end")},
+    "weight_norm_max": float,
+}
+PERIODS = {
+    **KEY,
+    "period": "int64",
+    "start": float,
+    "end": float,
+    "epochs": float,
+    "loss_min": float,
+    "test_error": float,
+}
+RUNS = {
+    **KEY,
+    "jumps": "int64",
+    "trailing_loss": float,
+    "trailing_elr": float,
+    "loss_slope": float,
+    "stationary": bool,
+    "kind": str,
+    "epochs": float,
+}
+
+
+class Jump(NamedTuple):
+    """Places in a row of losses: where a jump begins, and the lowest loss before it."""
+
+    onset: int
+    calm_end: int
+
+
+def find_jumps(losses: np.ndarray, ratio: float, floor: float) -> list[Jump]:
+    """The jumps of one run.
+
+    A period has come down once the loss is below the floor. From then on the lowest loss is
+    remembered, and a loss above the floor and above `ratio` times the lowest is a jump; the loss
+    has to come down again before there can be another.
+
+    Args:
+        losses: (epochs,), those after epoch 0. NaN, of a run that ended, is never a jump.
+        ratio: J in the source.
+        floor: of the loss.
+
+    Source: specification periodic-behavior, section 6.5.
+    """
+    jumps = []
+    calm_end = None
+    for place, loss in enumerate(losses):
+        if calm_end is None:
+            calm_end = place if loss < floor else None
+        elif loss > max(ratio * losses[calm_end], floor):
+            jumps.append(Jump(place, calm_end))
+            calm_end = None
+        elif loss < losses[calm_end]:
+            calm_end = place
+    return jumps
+
+
+def jumps(
+    decay: pd.DataFrame, floor: float, ratio: float = 5.0, early_share: float = 0.1
+) -> pd.DataFrame:
+    """The jumps of every run.
+
+    Args:
+        decay: histories.
+        floor: of the loss: 0.02, and 0.05 on harder data.
+        ratio: of the loss at a jump to the lowest before it.
+        early_share: of the run's epochs: jumps within it are called early.
+
+    Returns:
+        Columns `JUMPS`, one row a jump. `loss_peak` is the largest loss until it has come down
+        again, `weight_norm_max` the largest norm until the next jump; `_onset` and `_calm_end` are
+        measured at the epochs of those names.
+    """
+    rows = []
+    for key, run in _runs(decay):
+        losses = run["train_loss"].to_numpy(float)
+        found = find_jumps(losses, ratio, floor)
+        ends = [jump.onset for jump in found[1:]] + [len(run)]
+        for number, (jump, end) in enumerate(zip(found, ends), start=1):
+            onset, calm, after = (
+                run.iloc[jump.onset],
+                run.iloc[jump.calm_end],
+                run[jump.onset : end],
+            )
+            down = np.flatnonzero(losses[jump.onset : end] < floor)
+            peak = after["train_loss"].iloc[: down[0] if down.size else None].max()
+            places = {"onset": onset, "calm_end": calm}
+            rows.append(
+                {
+                    **key,
+                    "jump": number,
+                    "onset": onset["epoch"],
+                    "calm_end": calm["epoch"],
+                    "loss_min": calm["train_loss"],
+                    "loss_peak": peak,
+                    "early": bool(onset["epoch"] <= early_share * run["epoch"].max()),
+                    **{
+                        f"{name}_{place}": row[name]
+                        for name in MEASURED
+                        for place, row in places.items()
+                    },
+                    "weight_norm_max": after["weight_norm"].max(),
+                }
+            )
+    return _frame(rows, JUMPS)
+
+
+def periods(jumps: pd.DataFrame) -> pd.DataFrame:
+    """The periods that end with a jump: the first from epoch 0, the others from the jump before.
+
+    Args:
+        jumps: of `jumps`.
+
+    Returns:
+        Columns `PERIODS`; `test_error` is that of the calm state at the period's end.
+    """
+    start = jumps.groupby([*KEY])["onset"].shift(fill_value=0.0) if len(jumps) else []
+    columns = {"jump": "period", "onset": "end", "test_error_calm_end": "test_error"}
+    frame = jumps.rename(columns=columns).assign(start=start)
+    frame["epochs"] = frame["end"] - frame["start"]
+    return frame[list(PERIODS)].astype(PERIODS)
+
+
+def runs(
+    decay: pd.DataFrame, jumps: pd.DataFrame, floor: float, slope_bound: float = 0.25
+) -> pd.DataFrame:
+    """What became of every run.
+
+    Args:
+        decay: histories.
+        jumps: of `jumps`, of the same runs.
+        floor: of the loss, as for `jumps`.
+        slope_bound: the log of the loss is stationary over the trailing half if it moves by less.
+
+    Returns:
+        Columns `RUNS`. Means are over the trailing half of the epochs, of the ELR the geometric
+        one. `kind`: "periodic" (two jumps or more), "single jump", "equilibrium" (no jump, the loss
+        stationary above the floor) or "converging".
+    """
+    rows = []
+    counts = jumps.groupby([*KEY]).size()
+    for key, run in _runs(decay):
+        half = trailing(run, 0.5)
+        count = int(counts.get(tuple(key.values()), 0))
+        moved, loss = slope(half), half["train_loss"].mean()
+        stationary = bool(abs(moved) < slope_bound)
+        kind = "equilibrium" if stationary and loss > floor else "converging"
+        rows.append(
+            {
+                **key,
+                "jumps": count,
+                "trailing_loss": loss,
+                "trailing_elr": float(np.exp(np.log(half["elr"]).mean())),
+                "loss_slope": moved,
+                "stationary": stationary,
+                "kind": {0: kind, 1: "single jump"}.get(count, "periodic"),
+                "epochs": run["epoch"].max(),
+            }
+        )
+    return _frame(rows, RUNS)
+
+
+def _runs(decay: pd.DataFrame) -> Iterator[tuple[dict[str, float], pd.DataFrame]]:
+    """Each run's lr, wd and seed, and its epochs after the initial state."""
+    if not len(decay):
+        return
+    for _, run in decay.groupby("run", sort=False):
+        key = {name: run[name].iloc[0] for name in KEY}
+        yield key, run[run["epoch"] > 0].reset_index(drop=True)
+
+
+def _frame(rows: list[dict], columns: dict[str, type | str]) -> pd.DataFrame:
+    """Rows as a table of these columns and types, also where there are none."""
+    return pd.DataFrame(rows, columns=list(columns)).astype(columns)

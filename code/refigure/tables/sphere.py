@@ -1,0 +1,512 @@
+"""Runs at a fixed effective learning rate (ELR): their regimes, borders, and what follows of both.
+
+Functions take histories by family (`m1=...`, `a5=...`): one row a run and recorded epoch, with the
+axes as columns, sorted by run and step. A history may be empty, and a run that ended early holds
+NaN where it was not measured; what cannot be had is NaN.
+
+The rate of a run is its ELR, and its learning rate in families that have no sphere.
+
+Source: specification three-regimes, section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+REGIMES = {
+    "family": str,
+    "rate": float,
+    "elr": float,
+    "seed": "int64",
+    "regime": "int64",
+    "train_loss": float,
+    "train_error": float,
+    "test_error": float,
+    "test_error_recomputed": float,
+    "effective_gradient_norm": float,
+    "train_loss_std": float,
+    "effective_gradient_norm_std": float,
+    "final_train_loss": float,
+    "final_test_error": float,
+    "loss_slope": float,
+    "first_train_loss": float,
+    "first_gradient_norm": float,
+    "epochs": float,
+    "chance": float,
+    "diverged": bool,
+}
+BORDERS = {
+    "family": str,
+    "seed": "int64",
+    "last_r1": float,
+    "first_r2": float,
+    "last_r2": float,
+    "first_r3": float,
+    "epochs": float,
+    "ordered": bool,
+}
+EQUAL_LOSS = {
+    "family": str,
+    "elr": float,
+    "seed": "int64",
+    "common_loss": float,
+    "effective_gradient_norm_at_common_loss": float,
+}
+FINETUNED = {
+    "family": str,
+    "plr": float,
+    "elr": float,
+    "seed": "int64",
+    "start_regime": float,
+    "train_loss": float,
+    "test_error": float,
+    "converged": bool,
+}
+BEST_ERRORS = {
+    "family": str,
+    "best_r1_elr": float,
+    "best_r1_test_error": float,
+    "best_r1_se": float,
+    "best_r1_n": "int64",
+    "best_finetuned_plr": float,
+    "best_finetuned_elr": float,
+    "best_finetuned_test_error": float,
+    "best_finetuned_se": float,
+    "best_finetuned_n": "int64",
+}
+SWITCHED = {
+    "plr": float,
+    "elr": float,
+    "seed": "int64",
+    "start_regime": float,
+    "train_loss": float,
+    "effective_gradient_norm": float,
+}
+CONVERGENCE_TIMES = {
+    "elr": float,
+    "seed": "int64",
+    "epochs_to_converge": float,
+    "cap": float,
+    "threshold": float,
+    "test_error": float,
+}
+CURVATURE = {
+    "family": str,
+    "experiment": str,
+    "elr": float,
+    "seed": "int64",
+    "effective_trace": float,
+    "effective_trace_se": float,
+    "effective_sharpness": float,
+    "probes": "int64",
+    "images": "int64",
+}
+RANDOM_WALK = {"elr": float, "seed": "int64", "epoch": float, "cosine": float}
+
+SMALLEST_LOSS = 1e-12
+"""What a loss of exactly 0 counts as in a logarithm."""
+
+
+def regimes(classes: Mapping[str, int] | None = None, **families: pd.DataFrame) -> pd.DataFrame:
+    """The regime of each run, and the levels by which it is told.
+
+    Over the trailing quarter of epochs: regime 3 if the mean train error is above chance minus 3
+    points; else 1 if the largest train loss is below 0.02, or the mean train error is below 0.5 %
+    and the loss still falls; else 2. A run whose loss stopped being finite counts as 3: the
+    specification does not say. The border of 1 and 2 depends on the budget: a run still on its
+    plateau counts as 2.
+
+    Args:
+        classes: family -> number of classes where it is not 10.
+        families: histories by family, named in lower case.
+
+    Returns:
+        Columns `REGIMES`, one row a run. A family whose runs differ in width has one name a width,
+        such as "A9 k=8".
+
+    Source: specification three-regimes, section 6.7.
+    """
+    rows = []
+    for family, axis, run in _runs(families):
+        chance = 100 * (1 - 1 / (classes or {}).get(family, 10))
+        name = f"{family} k={run['k'].iloc[0]:g}" if "k" in run else family
+        rate = run[axis].iloc[0]
+        rows.append(
+            {
+                "family": name,
+                "rate": rate,
+                "elr": rate if axis == "elr" else np.nan,
+                "seed": run["seed"].iloc[0],
+                **_levels(run),
+                **_regime(run, chance),
+                "chance": chance,
+            }
+        )
+    return _frame(rows, REGIMES)
+
+
+def borders(regimes: pd.DataFrame) -> pd.DataFrame:
+    """Between which rates one regime gives way to the next.
+
+    Args:
+        regimes: of `regimes`.
+
+    Returns:
+        Columns `BORDERS`, one row a family and seed, and one with seed -1 for the middle label of
+        the seeds (the lower of two). `last_r1` is the largest rate in regime 1, and so on; NaN
+        where there is none. `ordered`: the labels do not fall as the rate grows.
+    """
+    rows = []
+    for family, of_family in regimes.groupby("family", sort=False):
+        labels = {seed: own.set_index("rate")["regime"] for seed, own in of_family.groupby("seed")}
+        for seed, label in {**labels, -1: majority(of_family)}.items():
+            label = label.sort_index()
+            rates = {regime: label.index[label == regime] for regime in (1, 2, 3)}
+            rows.append(
+                {
+                    "family": family,
+                    "seed": seed,
+                    "last_r1": rates[1].max(),
+                    "first_r2": rates[2].min(),
+                    "last_r2": rates[2].max(),
+                    "first_r3": rates[3].min(),
+                    "epochs": of_family["epochs"].max(),
+                    "ordered": label.is_monotonic_increasing,
+                }
+            )
+    return _frame(rows, BORDERS)
+
+
+def majority(regimes: pd.DataFrame) -> pd.Series:
+    """The middle label over the seeds at each rate, the lower of two: rate -> regime."""
+    by_rate = regimes.groupby("rate")["regime"]
+    return by_rate.quantile(0.5, interpolation="lower").astype(int)
+
+
+def regime_at(labels: pd.Series, rate: float) -> float:
+    """The regime at a rate: the one that the nearest rates on both sides share, or NaN.
+
+    Args:
+        labels: rate -> regime.
+        rate: need not be among them.
+    """
+    labels = labels.sort_index()
+    below, above = labels[labels.index <= rate], labels[labels.index >= rate]
+    if not len(below) or not len(above) or below.iloc[-1] != above.iloc[0]:
+        return np.nan
+    return float(below.iloc[-1])
+
+
+def equal_loss(regimes: pd.DataFrame, **families: pd.DataFrame) -> pd.DataFrame:
+    """The effective gradient norm of the runs of regime 1 where their train loss is the same.
+
+    The common loss of a family is the largest of those its runs of regime 1 end at. Each run is
+    read where its loss last comes down through it, log gradient norm against log loss.
+
+    Args:
+        regimes: of `regimes`, holding these families.
+        families: histories by family, named in lower case.
+
+    Returns:
+        Columns `EQUAL_LOSS`.
+
+    Source: specification three-regimes, section 6.9.
+    """
+    converged = regimes[regimes["regime"] == 1].set_index(["family", "rate", "seed"])
+    common = converged.groupby("family")["final_train_loss"].max()
+    rows = []
+    for family, axis, run in _runs(families):
+        key = (family, run[axis].iloc[0], run["seed"].iloc[0])
+        if key not in converged.index:
+            continue
+        measured = run.dropna(subset=["train_loss", "effective_gradient_norm"])
+        norm = _read_at(
+            measured["train_loss"].to_numpy(),
+            measured["effective_gradient_norm"].to_numpy(),
+            common[family],
+        )
+        rows.append(dict(zip(EQUAL_LOSS, (*key, common[family], norm))))
+    return _frame(rows, EQUAL_LOSS)
+
+
+def finetuned(
+    regimes: pd.DataFrame, converged_loss: float = 0.05, **families: pd.DataFrame
+) -> pd.DataFrame:
+    """How fine-tuned runs end, and the regime of the ELR they started at.
+
+    Args:
+        regimes: of `regimes`, holding the families that the runs started from.
+        converged_loss: the final train loss below which a run is judged.
+        families: histories of fine-tuned runs, by the family they started from, in lower case.
+
+    Returns:
+        Columns `FINETUNED`. `start_regime` is NaN between two regimes.
+    """
+    rows = []
+    for family, axis, run in _runs(families):
+        first = run.iloc[0]
+        final = _final(run, "train_loss")
+        rows.append(
+            {
+                "family": family,
+                "plr": first["plr"],
+                "elr": first[axis],
+                "seed": first["seed"],
+                "start_regime": regime_at(_labels(regimes, family, first["seed"]), first["plr"]),
+                "train_loss": final,
+                "test_error": _final(run, "test_error"),
+                "converged": bool(final < converged_loss),
+            }
+        )
+    return _frame(rows, FINETUNED)
+
+
+def best_errors(
+    regimes: pd.DataFrame, finetuned: pd.DataFrame, converged_loss: float = 0.05
+) -> pd.DataFrame:
+    """The best test error of regime 1 alone, and after fine-tuning from regime 2.
+
+    Best is the cell with the lowest mean over seeds, of cells all of whose runs have converged.
+
+    Args:
+        regimes: of `regimes`.
+        finetuned: of `finetuned`.
+        converged_loss: the final train loss below which a run of regime 1 is judged.
+
+    Returns:
+        Columns `BEST_ERRORS`, one row a family of `finetuned`; errors in percent with their
+        standard errors over the seeds, NaN for one seed.
+    """
+    rows = []
+    for family in finetuned["family"].unique():
+        own = regimes[regimes["family"] == family]
+        alone = own.assign(
+            converged=(own["regime"] == 1) & (own["final_train_loss"] < converged_loss)
+        )
+        tuned = finetuned[finetuned["family"] == family]
+        tuned = tuned.assign(converged=tuned["converged"] & (tuned["start_regime"] == 2))
+        (elr,), errors = best_cell(alone, ["elr"], "final_test_error")
+        (plr, target), tuned_errors = best_cell(tuned, ["plr", "elr"], "test_error")
+        r1 = (elr, errors.mean(), errors.sem(), len(errors))
+        after = (plr, target, tuned_errors.mean(), tuned_errors.sem(), len(tuned_errors))
+        rows.append(dict(zip(BEST_ERRORS, (family, *r1, *after))))
+    return _frame(rows, BEST_ERRORS)
+
+
+def best_cell(
+    runs: pd.DataFrame, axes: list[str], error: str
+) -> tuple[tuple[float, ...], pd.Series]:
+    """The cell with the lowest mean error over its seeds, and its errors by seed.
+
+    Args:
+        runs: with `axes`, `seed`, `converged` and the error; a cell counts if all of its runs have
+            converged.
+        axes: what tells cells apart.
+        error: a column.
+
+    Returns:
+        The values of the axes, NaN where no cell counts, and seed -> error.
+    """
+    whole = runs[runs.groupby(axes)["converged"].transform("all").astype(bool)]
+    means = whole.groupby(axes)[error].mean().dropna()
+    if not len(means):
+        return (np.nan,) * len(axes), pd.Series(dtype=float)
+    best = means.idxmin()
+    best = best if isinstance(best, tuple) else (best,)
+    chosen = (whole[axes] == best).all(axis=1)
+    return best, whole[chosen].set_index("seed")[error]
+
+
+def switched(regimes: pd.DataFrame, m1: pd.DataFrame, switch: pd.DataFrame) -> pd.DataFrame:
+    """The levels that runs reach after a change of ELR, and from their initial state.
+
+    Args:
+        regimes: of `regimes`, holding M1.
+        m1: histories of M1.
+        switch: histories of runs that went on from M1 at another ELR.
+
+    Returns:
+        Columns `SWITCHED`: means over the trailing half. One row a switched run, and one a run of
+        M1 at an ELR that was switched to, whose `plr` and `start_regime` are NaN.
+    """
+    rows = []
+    for _, axis, run in _runs({"m1": switch}):
+        plr, seed = run["plr"].iloc[0], run["seed"].iloc[0]
+        start = regime_at(_labels(regimes, "M1", seed), plr)
+        rows.append(dict(zip(SWITCHED, (plr, run[axis].iloc[0], seed, start, *_half_means(run)))))
+    wanted = {row["elr"] for row in rows}
+    for _, axis, run in _runs({"m1": m1}):
+        if (elr := run[axis].iloc[0]) in wanted:
+            levels = (np.nan, elr, run["seed"].iloc[0], np.nan, *_half_means(run))
+            rows.append(dict(zip(SWITCHED, levels)))
+    return _frame(rows, SWITCHED)
+
+
+def convergence_times(border: pd.DataFrame, threshold: float, cap: float) -> pd.DataFrame:
+    """Epochs until the train loss is below a threshold.
+
+    Args:
+        border: histories of runs that end there, or at the cap.
+        threshold: of the train loss.
+        cap: epochs.
+
+    Returns:
+        Columns `CONVERGENCE_TIMES`; NaN for a run that has not come there, and its test error too.
+    """
+    rows = []
+    for _, axis, run in _runs({"border": border}):
+        below = run[(run["train_loss"] < threshold) & (run["epoch"] <= cap)]
+        first = below.iloc[0] if len(below) else pd.Series({"epoch": np.nan, "test_error": np.nan})
+        key = (run[axis].iloc[0], run["seed"].iloc[0], first["epoch"])
+        rows.append(dict(zip(CONVERGENCE_TIMES, (*key, cap, threshold, first["test_error"]))))
+    return _frame(rows, CONVERGENCE_TIMES)
+
+
+def curvature(**families: pd.DataFrame) -> pd.DataFrame:
+    """The curvature at the end of runs, of the probes of several families.
+
+    Args:
+        families: what `measures.curvature.measure` gave, by family, named in lower case.
+
+    Returns:
+        Columns `CURVATURE`.
+    """
+    frames = [frame.assign(family=name.upper()) for name, frame in families.items() if len(frame)]
+    rows = pd.concat(frames).to_dict("records") if frames else []
+    return _frame(rows, CURVATURE)
+
+
+def random_walk(m1: pd.DataFrame) -> pd.DataFrame:
+    """The expected cosine to the start of a random walk on the sphere with the runs' own steps.
+
+    A step is theta' = (theta + s xi) / sqrt(1 + s^2), xi of unit length and uniform among tangent
+    directions. Then E[cos'] = cos / sqrt(1 + s^2), since E[xi] = 0, exactly and in any dimension:
+    the expectation after many steps is the product of cos(arctan s), and nothing is simulated.
+    Between two measured epochs s is the ELR times the mean of their effective gradient norms.
+
+    Args:
+        m1: histories of sphere runs.
+
+    Returns:
+        Columns `RANDOM_WALK`, one row a run and measured epoch.
+    """
+    rows = []
+    for _, axis, run in _runs({"m1": m1}):
+        measured = run.dropna(subset=["effective_gradient_norm"])
+        elr, norm = run[axis].iloc[0], measured["effective_gradient_norm"].to_numpy()
+        size = elr * (norm[1:] + norm[:-1]) / 2
+        log_cosine = -np.diff(measured["step"]) * np.log1p(size**2) / 2
+        cosine = np.exp(np.concatenate([[0.0], log_cosine]).cumsum())[: len(norm)]
+        rows += [
+            dict(zip(RANDOM_WALK, (elr, run["seed"].iloc[0], epoch, value)))
+            for epoch, value in zip(measured["epoch"], cosine)
+        ]
+    return _frame(rows, RANDOM_WALK)
+
+
+def slope(run: pd.DataFrame) -> float:
+    """Least-squares slope of log train loss over the given rows, times their length in epochs.
+
+    It is how much the log of the loss has moved along the fitted line; NaN below two values.
+    """
+    measured = run.dropna(subset=["train_loss"])
+    epochs = measured["epoch"].to_numpy(float)
+    if len(epochs) < 2:
+        return np.nan
+    logs = np.log(measured["train_loss"].clip(lower=SMALLEST_LOSS).to_numpy(float))
+    centred = epochs - epochs.mean()
+    return float(centred @ logs / (centred @ centred) * (epochs[-1] - epochs[0]))
+
+
+def trailing(run: pd.DataFrame, share: float) -> pd.DataFrame:
+    """The rows of the last epochs of a run, such as the last quarter; epoch 0 is never among them.
+
+    Args:
+        run: of one run.
+        share: of the epochs that the run has.
+    """
+    return run[run["epoch"] > (1 - share) * run["epoch"].max()]
+
+
+def _runs(families: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Family in upper case, the column of its rate, and the history of each of its runs."""
+    for name, frame in families.items():
+        if len(frame):
+            axis = "elr" if "elr" in frame else "lr"
+            for _, run in frame.groupby("run", sort=False):
+                yield name.upper(), axis, run
+
+
+def _levels(run: pd.DataFrame) -> dict[str, float]:
+    quarter = trailing(run, 0.25)
+    names = ("train_loss", "train_error", "test_error", "test_error_recomputed")
+    means = {name: _mean(quarter, name) for name in (*names, "effective_gradient_norm")}
+    first = run[run["epoch"] == 0]
+    return {
+        **means,
+        "train_loss_std": quarter["train_loss"].std(),
+        "effective_gradient_norm_std": (
+            quarter["effective_gradient_norm"].std() if "effective_gradient_norm" in run else np.nan
+        ),
+        "final_train_loss": _final(run, "train_loss"),
+        "final_test_error": _final(run, "test_error"),
+        "loss_slope": slope(trailing(run, 0.5)),
+        "first_train_loss": _mean(first, "train_loss"),
+        "first_gradient_norm": _mean(first, "effective_gradient_norm"),
+        "epochs": run["epoch"].max(),
+    }
+
+
+def _regime(run: pd.DataFrame, chance: float) -> dict[str, float | bool]:
+    # A run that diverges is measured once more, and gives no finite loss.
+    diverged = not np.isfinite(run["train_loss"].iloc[-1])
+    quarter = trailing(run, 0.25)
+    error = quarter["train_error"].mean()
+    if diverged or error > chance - 3:
+        regime = 3
+    elif quarter["train_loss"].max() < 0.02 or (error < 0.5 and slope(quarter) < 0):
+        regime = 1
+    else:
+        regime = 2
+    return {"regime": regime, "diverged": diverged}
+
+
+def _half_means(run: pd.DataFrame) -> tuple[float, float]:
+    half = trailing(run, 0.5)
+    return _mean(half, "train_loss"), _mean(half, "effective_gradient_norm")
+
+
+def _labels(regimes: pd.DataFrame, family: str, seed: int) -> pd.Series:
+    own = regimes[(regimes["family"] == family) & (regimes["seed"] == seed)]
+    return own.set_index("rate")["regime"]
+
+
+def _mean(rows: pd.DataFrame, column: str) -> float:
+    return rows[column].mean() if column in rows else np.nan
+
+
+def _final(run: pd.DataFrame, column: str) -> float:
+    """The last measured value of a run."""
+    measured = run[column].dropna() if column in run else []
+    return measured.iloc[-1] if len(measured) else np.nan
+
+
+def _read_at(losses: np.ndarray, norms: np.ndarray, common: float) -> float:
+    """The norm where the loss last comes down to the common one, log against log; NaN if never."""
+    above = np.flatnonzero(losses >= common)
+    if not above.size:
+        return np.nan
+    last = above[-1]
+    if last == losses.size - 1:
+        return norms[last] if losses[last] == common else np.nan
+    start, end = np.log(losses[last : last + 2].clip(SMALLEST_LOSS))
+    share = (start - np.log(common)) / (start - end)
+    return float(norms[last] ** (1 - share) * norms[last + 1] ** share)
+
+
+def _frame(rows: list[dict], columns: Mapping[str, type | str]) -> pd.DataFrame:
+    """Rows as a table of these columns and types, also where there are none."""
+    return pd.DataFrame(rows, columns=list(columns)).astype(dict(columns))

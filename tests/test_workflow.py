@@ -1,0 +1,209 @@
+"""The graph as Snakemake sees it: built once at smoke scale, then asked what a change would rerun."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TRAVELS = ("Snakefile", "rules", "code", "config", "profiles", "envs", "pyproject.toml")
+
+
+def clone(folder: Path) -> Path:
+    """A copy of what the workflow consists of, without results and without local settings."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "local.yaml")
+    for name in TRAVELS:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=ignored)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / name)
+    return folder
+
+
+def snakemake(root: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+    """Snakemake in a clone, with the clone's own package."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(root / "code"),
+        "OMP_NUM_THREADS": "1",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    if check and done.returncode:
+        pytest.fail(f"snakemake {' '.join(arguments)}:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
+    return done
+
+
+def would_run(root: Path, *targets: str) -> dict[str, int]:
+    """Rule -> jobs that a dry run lists; empty where there is nothing to be done."""
+    done = snakemake(root, "-n", "--", *targets)
+    text = done.stdout + done.stderr
+    if "Nothing to be done" in text:
+        return {}
+    table = re.search(r"Job stats:\n(.*?)\n\n", text, re.DOTALL).group(1)
+    rows = [line.split() for line in table.splitlines()[2:]]
+    return {row[0]: int(row[1]) for row in rows if row[0] != "total"}
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace a text that must be there, and keep the file's time: times must not matter."""
+    text, times = path.read_text(), path.stat()
+    assert old in text, f"{path}: no {old!r}"
+    path.write_text(text.replace(old, new, 1))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns + 10**10))
+
+
+ALL = ("results/smoke/all", "results/smoke/report.html")
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory) -> Path:
+    """A clone in which every figure of every built paper is there, at smoke scale."""
+    root = clone(tmp_path_factory.mktemp("smoke") / "clone")
+    snakemake(root, "-c", "2", "--", *ALL)
+    return root
+
+
+@pytest.fixture
+def changed(built, tmp_path) -> Path:
+    """A clone with those results and their metadata, to be changed by a test."""
+    root = clone(tmp_path / "clone")
+    os.symlink(built / "results", root / "results")
+    shutil.copytree(built / ".snakemake" / "metadata", root / ".snakemake" / "metadata")
+    return root
+
+
+def test_every_figure_has_pdf_png_csv_and_an_executed_notebook(built):
+    from refigure.config import Config
+    from refigure.graph import Graph
+
+    look = Graph(Config(built), "smoke")
+    for paper in look.built:
+        for name in look.figures(paper):
+            for suffix in ("pdf", "png", "csv"):
+                assert look.paths.figure(paper, name, suffix).stat().st_size > 0
+            notebook = json.loads(look.paths.notebook(paper, name).read_text())
+            code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+            assert all(cell["execution_count"] for cell in code)
+
+
+def test_every_claim_has_a_verdict_and_the_summary_lists_it(built):
+    summary = (built / "results/smoke/all").read_text()
+    record = json.loads((built / "results/smoke/claims/three-regimes.json").read_text())
+    assert [claim["id"] for claim in record["claims"]] == [f"C{n}" for n in range(1, 13)]
+    for claim in record["claims"]:
+        assert claim["verdict"] in ("holds", "fails", "undecided")
+        assert claim["statement"] in summary
+
+
+def test_a_second_dry_run_has_nothing_to_be_done(built):
+    assert would_run(built, *ALL) == {}
+
+
+def test_a_clone_beside_existing_results_has_nothing_to_be_done(built, tmp_path):
+    root = clone(tmp_path / "clone")
+    shutil.copytree(built / "results", root / "results")
+    assert not (root / ".snakemake").exists()
+    assert would_run(root, *ALL) == {}
+
+
+def test_a_comment_in_the_package_reruns_nothing(changed):
+    for name in ("training/optimisers.py", "tables/sphere.py", "plotting.py", "verdict.py"):
+        path = changed / "code/refigure" / name
+        path.write_text("# A comment.\n" + path.read_text())
+    assert would_run(changed, *ALL) == {}
+
+
+def test_an_operator_in_the_optimiser_reruns_training_and_all_after(changed):
+    edit(changed / "code/refigure/training/optimisers.py", "self.elr * self.state", "self.elr + self.state")
+    jobs = would_run(changed, *ALL)
+    assert "prepare" not in jobs
+    trained = len(list((changed / "results/smoke/packs").iterdir()))
+    assert jobs["train"] == trained
+    assert {"table", "figure", "claim", "report"} <= set(jobs)
+
+
+def test_a_change_in_one_notebook_redraws_its_figures_only(changed):
+    edit(changed / "code/notebooks/three-regimes/border.ipynb", "import", "import  ")
+    assert would_run(changed, *ALL) == {"figure": 1, "summary": 1, "report": 1}
+    figure = "results/smoke/figures/three-regimes/fig_border.pdf"
+    assert would_run(changed, figure) == {"figure": 1}
+
+
+def test_a_new_seed_trains_only_its_own_packs(changed):
+    # Smoke takes two seeds of three: its limit is what has to give way to a third.
+    edit(changed / "config/scales/smoke.yaml", "seeds: 2", "seeds: 3")
+    from refigure.config import Config
+    from refigure.graph import Graph
+
+    packs = len(Graph(Config(changed), "smoke").packs) - len(Graph(Config(ROOT), "smoke").packs)
+    assert packs > 0
+    assert would_run(changed, *ALL)["train"] == packs
+
+
+def test_cores_do_not_change_a_bit_of_the_tables(built, tmp_path):
+    root = clone(tmp_path / "clone")
+    tables = ["sphere_a1", "finetune_m1"]
+    snakemake(root, "-c", "1", "--", *[f"results/smoke/tables/{name}.parquet" for name in tables])
+    for name in tables:
+        path = f"results/smoke/tables/{name}.parquet"
+        assert (root / path).read_bytes() == (built / path).read_bytes()
+        assert len(pd.read_parquet(root / path))
+
+
+@pytest.mark.parametrize("scale", ["smoke", "demo", "small", "small8", "paper"])
+def test_the_whole_graph_of_a_scale_dry_runs(scale, tmp_path):
+    root = clone(tmp_path / "clone")
+    began = time.perf_counter()
+    jobs = would_run(root, f"results/{scale}/all")
+    assert time.perf_counter() - began < 10
+    assert jobs["claim"] == 12 and jobs["figure"] == 30 and jobs["train"] > 25
+
+
+def test_the_training_of_all_ten_papers_dry_runs_in_ten_seconds(tmp_path):
+    from refigure.config import Config
+    from refigure.graph import Graph
+
+    root = clone(tmp_path / "clone")
+    look = Graph(Config(root), "paper")
+    names = [name for name in look.experiments if look.runs(name)]
+    began = time.perf_counter()
+    jobs = would_run(root, *[f"results/paper/experiments/{name}.tsv" for name in names])
+    assert time.perf_counter() - began < 10
+    assert jobs["train"] == len(look.packs) > 500
+
+
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        ("three-regims", "unknown target 'three-regims'; did you mean 'three-regimes'?"),
+        ("results/deno/all", "config/scales: unknown scale 'deno'; did you mean 'demo'?"),
+        ("power-laws", "paper 'power-laws': its figures are not there yet"),
+        ("results/demo/figures/three-regimes/fig99.pdf", "unknown figure 'fig99'"),
+        ("results/demo/tables/regime.parquet", "unknown table 'regime'; did you mean 'regimes'?"),
+    ],
+)
+def test_a_wrong_target_is_one_line_and_writes_nothing(target, line, tmp_path):
+    root = clone(tmp_path / "clone")
+    done = snakemake(root, "-c", "1", "--", target, check=False)
+    assert done.returncode != 0
+    said = [text for text in done.stderr.splitlines() if not text.startswith("Using workflow")]
+    assert len(said) == 1 and line in said[0]
+    assert not (root / "results").exists()
