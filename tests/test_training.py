@@ -14,10 +14,12 @@ from engine import (
     graph_of,
     history,
     images,
+    job,
     packs,
     point,
     prepared,
     project,
+    results,
     scalars,
     sgd,
     spec,
@@ -27,6 +29,7 @@ from engine import (
     training,
 )
 from refigure.errors import UserError
+from refigure.training.devices import device_of
 from refigure.training.events import CalmEnd
 from refigure.training.initial import initial_values
 
@@ -129,7 +132,9 @@ def test_test_measures_use_running_and_recomputed_moments(measured):
     net.train()
     for first in range(0, 60, 20):
         logits(net, data.train_images[first : first + 20])
-    again = 100 * (logits(net.eval(), data.test_images).argmax(1) != data.test_labels).float().mean()
+    again = (
+        100 * (logits(net.eval(), data.test_images).argmax(1) != data.test_labels).float().mean()
+    )
     assert scalars(found, "test_error_recomputed")[-1] == pytest.approx(float(again), rel=1e-6)
 
 
@@ -183,7 +188,10 @@ def test_measuring_moves_nothing():
 @pytest.mark.parametrize("optimiser", [sphere(0.02), sgd(0.1, wd=0.1, momentum=0.9)])
 def test_a_run_with_recorders_and_points_ends_where_one_without_does(optimiser):
     chosen = spec(optimiser=optimiser, epochs=4)
-    wanted = [{"average": {"count": 2, "every": 1, "from": 1}}, {"best": "test_loss", "mode": "min"}]
+    wanted = [
+        {"average": {"count": 2, "every": 1, "from": 1}},
+        {"best": "test_loss", "mode": "min"},
+    ]
     records = [{**record, "every": {"steps": 2}} for record in RECORDS[:2]] + [*RECORDS[2:]]
     with_all, bare = training(chosen, wanted, records), training(chosen, records=[])
     with_all.run()
@@ -204,7 +212,11 @@ def rows(made, place):
 def test_five_steps_side_by_side_equal_five_steps_alone():
     specs = [
         spec(seed=seed, optimiser=sphere(elr, **keys))
-        for seed, elr, keys in ((0, 1e-3, {}), (1, 0.03, {"momentum": 0.9}), (2, 0.1, {"radius": 9.0}))
+        for seed, elr, keys in (
+            (0, 1e-3, {}),
+            (1, 0.03, {"momentum": 0.9}),
+            (2, 0.1, {"radius": 9.0}),
+        )
     ]
     together = training(specs, records=[])
     alone = [training(one, records=[]) for one in specs]
@@ -221,7 +233,9 @@ def test_five_steps_side_by_side_equal_five_steps_alone():
 
 
 def test_whole_runs_side_by_side_equal_runs_alone_where_they_converge():
-    specs = [spec(seed=seed, optimiser=sphere(elr), epochs=8) for seed, elr in ((0, 1e-4), (1, 3e-4))]
+    specs = [
+        spec(seed=seed, optimiser=sphere(elr), epochs=8) for seed, elr in ((0, 1e-4), (1, 3e-4))
+    ]
     wanted = [{"average": {"count": 3, "every": 1, "from": 6}}, {"epoch": 8}]
     together = training(specs, wanted).run()
     for place, one in enumerate(specs):
@@ -275,7 +289,7 @@ def test_a_network_that_diverges_harms_no_other(how):
     ]
     sick = list(healthy)
     if how == "learning rate":
-        sick[1] = spec(**FREE, seed=1, optimiser=sgd(1e6, momentum=0.9), epochs=4)
+        sick[1] = spec(**FREE, seed=1, optimiser=sgd(1e20, momentum=0.9), epochs=4)
     good, bad = training(healthy, wanted), training(sick, wanted)
 
     def spoil(made):
@@ -354,13 +368,12 @@ def test_points_are_the_weights_of_their_epochs():
 
 def test_an_average_is_the_mean_of_its_epochs_with_moments_of_the_whole_training_set():
     wanted = [{"average": {"count": 3, "every": 2, "from": 1}}]
-    made = training(spec(optimiser=sphere(0.03), epochs=6), wanted, batch_of_all := RECORDS)
+    made = training(spec(optimiser=sphere(0.03), epochs=6), wanted)
     epochs = [made.stack.flat.clone()]
     found = made.run(after_epoch=lambda now: epochs.append(now.stack.flat.clone()))
     [snapshot] = found.points.values()
     mean = (epochs[1].double() + epochs[3].double() + epochs[5].double()) / 3
     torch.testing.assert_close(snapshot.flat.double(), mean, rtol=1e-6, atol=1e-7)
-    assert len(batch_of_all) == 4
     made.stack.load(snapshot.flat)
     net = reference(made)
     for module in net.modules():
@@ -510,7 +523,7 @@ def test_a_run_from_weights_begins_at_its_parents_point_with_its_moments(shop):
                 assert torch.equal(start[f"{run.id}|start|{name}"], value)
         parents = history(parent, run.parent.id).set_index("epoch").loc[3.0]
         first = history(folder, run.id).set_index("epoch").loc[0.0]
-        for column in ("train_loss", "test_loss", "test_error_recomputed", "weight_norm"):
+        for column in ("train_loss", "test_loss", "test_error_recomputed", "gradient_norm"):
             assert first[column] == parents[column]
         assert first["elr"] == pytest.approx(3e-3)
         assert run.axes["plr"] == run.parent.axes["elr"]
@@ -519,8 +532,6 @@ def test_a_run_from_weights_begins_at_its_parents_point_with_its_moments(shop):
 
 
 def test_a_child_without_its_parents_file_is_one_line(shop, tmp_path):
-    from engine import job
-
     [pack] = packs(shop, "longer")
     nowhere = {run.id: tmp_path / "nowhere" for run in pack.parents}
     with pytest.raises(UserError, match=r"longer .* starts from plain .*: no such file"):
@@ -531,8 +542,6 @@ def test_a_child_without_its_parents_file_is_one_line(shop, tmp_path):
 
 
 def test_training_twice_gives_the_same_bytes_on_one_thread(shop, tmp_path):
-    from engine import job, results
-
     for experiment in ("plain", "momentum", "ragged"):
         [folder, *_] = trained(shop, experiment)
         pack = packs(shop, experiment)[0]
@@ -543,8 +552,6 @@ def test_training_twice_gives_the_same_bytes_on_one_thread(shop, tmp_path):
 
 
 def test_a_device_makes_a_job_one_thread():
-    from refigure.training.devices import device_of
-
     torch.set_num_threads(2)
     assert device_of("cpu").type == "cpu"
     assert torch.get_num_threads() == 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -68,6 +68,14 @@ def edit(path: Path, old: str, new: str) -> None:
     assert old in text, f"{path}: no {old!r}"
     path.write_text(text.replace(old, new, 1))
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns + 10**10))
+
+
+def cpu_seconds(call):
+    """What a call returns, and the CPU time its processes took: a busy machine does not count."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    result = call()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return result, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 ALL = ("results/smoke/all", "results/smoke/report.html")
@@ -171,9 +179,8 @@ def test_cores_do_not_change_a_bit_of_the_tables(built, tmp_path):
 @pytest.mark.parametrize("scale", ["smoke", "demo", "small", "small8", "paper"])
 def test_the_whole_graph_of_a_scale_dry_runs(scale, tmp_path):
     root = clone(tmp_path / "clone")
-    began = time.perf_counter()
-    jobs = would_run(root, f"results/{scale}/all")
-    assert time.perf_counter() - began < 10
+    jobs, seconds = cpu_seconds(lambda: would_run(root, f"results/{scale}/all"))
+    assert seconds < 10
     assert jobs["claim"] == 12 and jobs["figure"] == 30 and jobs["train"] > 25
 
 
@@ -184,9 +191,9 @@ def test_the_training_of_all_ten_papers_dry_runs_in_ten_seconds(tmp_path):
     root = clone(tmp_path / "clone")
     look = Graph(Config(root), "paper")
     names = [name for name in look.experiments if look.runs(name)]
-    began = time.perf_counter()
-    jobs = would_run(root, *[f"results/paper/experiments/{name}.tsv" for name in names])
-    assert time.perf_counter() - began < 10
+    targets = [f"results/paper/experiments/{name}.tsv" for name in names]
+    jobs, seconds = cpu_seconds(lambda: would_run(root, *targets))
+    assert seconds < 10
     assert jobs["train"] == len(look.packs) > 500
 
 

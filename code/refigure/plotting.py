@@ -48,8 +48,6 @@ mpl.rcParams.update(
         "legend.handlelength": 1.4,
         "legend.borderaxespad": 0,
         "figure.constrained_layout.use": True,
-        "savefig.bbox": "tight",
-        "savefig.pad_inches": 0.04,
         "pdf.fonttype": 42,
     }
 )
@@ -107,7 +105,7 @@ def elr_palette(values: Iterable[float]) -> dict[float, tuple[float, float, floa
     Source: three-regimes, figure 1 (released notebook).
     """
     ordered = sorted({float(value) for value in values})
-    places = np.linspace(0, len(_PICKS) - 1, len(ordered)) if len(ordered) > 1 else [0.0]
+    places = np.linspace(0, len(_PICKS) - 1, len(ordered))
     picks = np.interp(places, range(len(_PICKS)), _PICKS)
     colours = mpl.colormaps["gist_rainbow"]
     return {value: colours((pick + 1) / 31) for value, pick in zip(ordered, picks, strict=True)}
@@ -228,9 +226,11 @@ def log_ticks(axes: Axes, which: str = "both") -> None:
         axis = getattr(axes, f"{name}axis")
         getattr(axes, f"set_{name}scale")("log")
         low, high = sorted(getattr(axes, f"get_{name}lim")())
-        if not (low > 0 and np.isfinite(high)) or high / low > 30:
+        if not (low > 0 and np.isfinite(high)) or high / low > 150:
             continue
-        subs = (1, 2, 5) if high / low > 3 else (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
+        subs = (1, 3) if high / low > 30 else (1, 2, 5)
+        if high / low < 4:
+            subs = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
         axis.set_major_locator(mpl.ticker.LogLocator(subs=subs))
         axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: short(value)))
         if low >= 0.1:
@@ -263,9 +263,8 @@ def border_values(borders: pd.DataFrame, family: str) -> tuple[float, float]:
     rows = borders[(borders["family"] == family) & (borders["seed"] == -1)]
     if not len(rows):
         return np.nan, np.nan
-    row = rows.iloc[0].astype(
-        {name: float for name in ("last_r1", "first_r2", "last_r2", "first_r3")}
-    )
+    names = ["last_r1", "first_r2", "last_r2", "first_r3"]
+    row = rows[names].iloc[0].astype(float)
     # A family may pass from one regime to the third without the second between them.
     first = np.nanmin([row["first_r2"], row["first_r3"], np.inf])
     last = np.nanmax([row["last_r1"], row["last_r2"], -np.inf])
@@ -275,9 +274,9 @@ def border_values(borders: pd.DataFrame, family: str) -> tuple[float, float]:
 
 
 def shade_regimes(axes: Axes, borders: tuple[float, float], names: bool = True) -> None:
-    """Dashed lines at the borders, faint bands in the regimes' colours, and R1, R2, R3 on top.
+    """Dashed lines at the borders, faint bands in the regimes' colours, and R1, R2, R3 above the panel.
 
-    Call it when the x limits are final.
+    Call it when the x limits are final, and give the panel's title a pad of 13 points.
 
     Args:
         borders: as of `border_values`, on the x axis.
@@ -294,11 +293,11 @@ def shade_regimes(axes: Axes, borders: tuple[float, float], names: bool = True) 
         if names and right > left:
             axes.text(
                 np.sqrt(left * right) if axes.get_xscale() == "log" else (left + right) / 2,
-                0.985,
+                1.01,
                 f"R{number}",
                 transform=axes.get_xaxis_transform(),
                 ha="center",
-                va="top",
+                va="bottom",
                 fontsize=8,
                 color=REGIME_COLOURS[number],
             )
@@ -340,7 +339,7 @@ def table(
     """
     align = align or "l" * len(widths)
     line_height, padding = fontsize / 72 * 1.3, 0.075
-    letters = [max(int(width / (fontsize / 72 * 0.53)), 1) for width in widths]
+    letters = [max(int(width / (fontsize / 72 * 0.58)), 1) for width in widths]
 
     def wrapped(texts: Iterable[Any]) -> list[str]:
         return [
@@ -350,11 +349,12 @@ def table(
 
     rows = [wrapped(frame.columns), *(wrapped(row) for row in frame.itertuples(index=False))]
     if len(rows) == 1:
-        rows.append([*wrapped(["nothing at this scale"] + [""] * (len(widths) - 1))])
+        rows.append(["nothing at this scale"] + [""] * (len(widths) - 1))
     heights = [
         max(text.count("\n") + 1 for text in row) * line_height + 2 * padding for row in rows
     ]
-    figure = plt.figure(figsize=(sum(widths), sum(heights)), layout="none")
+    figure = plt.figure(figsize=(sum(widths), sum(heights)))
+    figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, sum(widths)), ylim=(sum(heights), 0))
     axes.axis("off")
@@ -405,9 +405,13 @@ def save(figure: Figure, numbers: pd.DataFrame, target: str) -> Picture:
     """
     from PIL import Image
 
+    # Laid out and measured once, for both files.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    box = figure.get_tightbbox().padded(0.04)
     pdf, png = io.BytesIO(), io.BytesIO()
-    figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
-    figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    figure.savefig(pdf, format="pdf", bbox_inches=box, metadata={"CreationDate": None})
+    figure.savefig(png, format="png", bbox_inches=box, dpi=PNG_DPI, metadata={"Software": None})
     plt.close(figure)
     # 256 colours are enough for lines and text, and a third of the size.
     picture = Image.open(png).convert("RGB").quantize(256, dither=Image.Dither.NONE)

@@ -12,8 +12,9 @@ from torch import Tensor
 from refigure.data.images import Images
 from refigure.data.images import load as load_images
 from refigure.experiments import Run
-from refigure.graph import Graph, Probe
+from refigure.graph import Graph
 from refigure.models.layers import Model, Statistics
+from refigure.selections import Probe
 from refigure.tasks import Task
 from refigure.training import parts
 from refigure.training.job import build_model, stream_of

@@ -21,7 +21,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from refigure.errors import UserError
 from refigure.experiments import Run
-from refigure.graph import Claim, Figure, Graph
+from refigure.graph import Graph
+from refigure.publications import Claim, Figure
 from refigure.spec import without_defaults
 from refigure.verdict import FAILS, HOLDS, UNDECIDED
 

@@ -30,6 +30,7 @@ JUMPS = {
     "loss_peak": float,
     "early": bool,
     **{f"{name}_{place}": float for name in MEASURED for place in ("onset", "calm_end")},
+    "elr_before": float,
     "weight_norm_max": float,
 }
 PERIODS = {
@@ -101,7 +102,9 @@ def jumps(
     Returns:
         Columns `JUMPS`, one row a jump. `loss_peak` is the largest loss until it has come down
         again, `weight_norm_max` the largest norm until the next jump; `_onset` and `_calm_end` are
-        measured at the epochs of those names.
+        measured at the epochs of those names. Within the epoch of the onset the norm has already
+        grown, and with few steps an epoch by much: `elr_before`, of the epoch before, is the ELR
+        at which the run became unstable.
     """
     rows = []
     for key, run in _runs(decay):
@@ -131,6 +134,7 @@ def jumps(
                         for name in MEASURED
                         for place, row in places.items()
                     },
+                    "elr_before": run["elr"].iloc[jump.onset - 1],
                     "weight_norm_max": after["weight_norm"].max(),
                 }
             )
@@ -166,8 +170,9 @@ def runs(
 
     Returns:
         Columns `RUNS`. Means are over the trailing half of the epochs, of the ELR the geometric
-        one. `kind`: "periodic" (two jumps or more), "single jump", "equilibrium" (no jump, the loss
-        stationary above the floor) or "converging".
+        one. `kind`: "periodic" (two jumps or more), "single jump"; without a jump "equilibrium"
+        (the loss stationary above the floor), "converging" (below the floor, or falling) or
+        "unclear".
     """
     rows = []
     counts = jumps.groupby([*KEY]).size()
@@ -176,7 +181,8 @@ def runs(
         count = int(counts.get(tuple(key.values()), 0))
         moved, loss = slope(half), half["train_loss"].mean()
         stationary = bool(abs(moved) < slope_bound)
-        kind = "equilibrium" if stationary and loss > floor else "converging"
+        kind = "converging" if loss < floor or moved < -slope_bound else "unclear"
+        kind = "equilibrium" if stationary and loss > floor else kind
         rows.append(
             {
                 **key,

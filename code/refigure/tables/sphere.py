@@ -29,6 +29,8 @@ REGIMES = {
     "effective_gradient_norm": float,
     "train_loss_std": float,
     "effective_gradient_norm_std": float,
+    "train_loss_half": float,
+    "effective_gradient_norm_half": float,
     "final_train_loss": float,
     "final_test_error": float,
     "loss_slope": float,
@@ -316,7 +318,7 @@ def best_cell(
         return (np.nan,) * len(axes), pd.Series(dtype=float)
     best = means.idxmin()
     best = best if isinstance(best, tuple) else (best,)
-    chosen = (whole[axes] == best).all(axis=1)
+    chosen = (whole[axes] == list(best)).all(axis=1)
     return best, whole[chosen].set_index("seed")[error]
 
 
@@ -407,6 +409,25 @@ def random_walk(m1: pd.DataFrame) -> pd.DataFrame:
     return _frame(rows, RANDOM_WALK)
 
 
+def filters(
+    runs: pd.DataFrame, filter_norm: pd.DataFrame, filter_step: pd.DataFrame
+) -> pd.DataFrame:
+    """The norm and the effective step of every filter where they were recorded, side by side.
+
+    Args:
+        runs: histories of the runs, which are not needed.
+        filter_norm: recorded array: run, epoch, index, value, axes, experiment.
+        filter_step: the same, of the effective steps.
+
+    Returns:
+        The columns of `filter_norm`, and filter_step after it.
+    """
+    key = ["run", "epoch", "index"]
+    frame = filter_norm.merge(filter_step[[*key, "filter_step"]], on=key, validate="1:1")
+    first = [*key, "filter_norm", "filter_step"]
+    return frame[[*first, *(name for name in frame.columns if name not in first)]]
+
+
 def slope(run: pd.DataFrame) -> float:
     """Least-squares slope of log train loss over the given rows, times their length in epochs.
 
@@ -445,8 +466,11 @@ def _levels(run: pd.DataFrame) -> dict[str, float]:
     names = ("train_loss", "train_error", "test_error", "test_error_recomputed")
     means = {name: _mean(quarter, name) for name in (*names, "effective_gradient_norm")}
     first = run[run["epoch"] == 0]
+    loss_half, norm_half = _half_means(run)
     return {
         **means,
+        "train_loss_half": loss_half,
+        "effective_gradient_norm_half": norm_half,
         "train_loss_std": quarter["train_loss"].std(),
         "effective_gradient_norm_std": (
             quarter["effective_gradient_norm"].std() if "effective_gradient_norm" in run else np.nan

@@ -217,13 +217,12 @@ class Job:
 
     def _start_of(self, run: Run, model: Model, frozen: frozenset[str]) -> Tensor:
         """The flat parameters at a run's own start, (1, trained), which its measures refer to."""
-        if run.parent is None:
-            values = initial_values(model, run.spec)
-        else:
+        if run.parent is not None:
             path = self.parents[run.id] / "points.safetensors"
             values = parts.named_point(parts.read_tensors(path, [run.id], "start"), run.id, "start")
-        stack = Stack(model, [values], frozen, torch.device("cpu"))
-        build_optimiser([run.spec], stack)
+            return Stack(model, [values], frozen, torch.device("cpu")).flat
+        stack = Stack(model, [initial_values(model, run.spec)], frozen, torch.device("cpu"))
+        build_optimiser([run.spec], stack)  # which may project them
         return stack.flat
 
     def _parents_history(self, runs: list[Run], epoch: int) -> History:

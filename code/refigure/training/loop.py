@@ -257,15 +257,15 @@ class Training:
 
     def _is_due(self, record: Mapping[str, Any], whole: bool) -> bool:
         clock = record["every"]
+        needed = self.points.needs_every_epoch() or self.stop_below is not None
+        if whole and needed and record["name"] in ("train", "test"):
+            return True
         if "steps" in clock:
             return (
                 self.step % clock["steps"] == 0 or self.step == self.epochs * self.steps_per_epoch
             )
         if not whole:
             return False
-        needed = self.points.needs_every_epoch() or self.stop_below is not None
-        if record["name"] in ("train", "test") and needed:
-            return True
         return epoch_is_due(clock, self.epoch, self.epochs)
 
     def _due_within_epoch(self) -> bool:

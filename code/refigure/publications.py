@@ -1,0 +1,185 @@
+"""Papers at one scale: their figures, claims, and what of their code is not there yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from refigure.catalogue import CATALOGUE
+from refigure.errors import UserError
+from refigure.reading import Keys, suggest
+from refigure.selections import Selections
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A target that a notebook draws."""
+
+    paper: str
+    name: str
+    notebook: str
+    tables: Mapping[str, str]
+    parameters: Mapping[str, Any]
+    caption: str
+    look: str
+    alt: str
+    design: bool
+    optional: bool
+    published: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of a paper with a predicate over tables."""
+
+    paper: str
+    name: str
+    statement: str
+    decide: str
+    tables: Mapping[str, str]
+    options: Mapping[str, Any]
+    figures: tuple[str, ...]
+    conditions: str
+
+
+class Publications(Selections):
+    """The papers, over the tables of a scale."""
+
+    def paper(self, slug: str) -> Mapping[str, Any]:
+        """What a paper's file writes.
+
+        Raises:
+            UserError: `config.yaml` lists no such paper.
+        """
+        if slug not in self.config.papers:
+            raise UserError(f"unknown paper '{slug}'{suggest(slug, self.config.papers)}")
+        return self.config.papers[slug]
+
+    @cached_property
+    def built(self) -> list[str]:
+        """The papers whose figures are there, in order."""
+        return [slug for slug in self.config.papers if self.paper(slug).get("figures")]
+
+    def missing_modules(self, slug: str) -> list[str]:
+        """The modules that a paper's experiments name and that are not there yet."""
+        names = set()
+        for name in self.paper(slug).get("experiments", []):
+            for run in self.runs(name, f"config/papers/{slug}.yaml")[:1]:
+                names.update(run.spec.modules())
+        entries = {entry.module: entry for kind in CATALOGUE.values() for entry in kind.values()}
+        return sorted(name for name in names if not entries[name].there())
+
+    def figures(self, slug: str) -> dict[str, Figure]:
+        """A paper's figures, in order."""
+        found = {}
+        file = f"config/papers/{slug}.yaml"
+        for name, written in (self.paper(slug).get("figures") or {}).items():
+            keys = Keys(written, f"{file}: figures.{name}")
+            found[name] = Figure(
+                paper=slug,
+                name=name,
+                notebook=keys.take("notebook", str),
+                tables=keys.take("tables", dict, {}),
+                parameters=keys.take("parameters", dict, {}),
+                caption=keys.take("caption", str),
+                look=keys.take("look", str, ""),
+                alt=keys.take("alt", str, ""),
+                design=keys.take("design", bool, False),
+                optional=keys.take("optional", bool, False),
+                published=keys.take("published", dict, {}),
+            )
+            keys.done()
+            for table in found[name].tables.values():
+                self.table(table, f"{file}: figures.{name}")
+        return found
+
+    def figure(self, slug: str, name: str) -> Figure:
+        """A figure of a paper.
+
+        Raises:
+            UserError: the paper has no such figure.
+        """
+        figures = self.figures(slug)
+        if name not in figures:
+            self.must_be_built(slug)
+            raise UserError(
+                f"config/papers/{slug}.yaml: unknown figure '{name}'{suggest(name, figures)}"
+            )
+        return figures[name]
+
+    def claim(self, slug: str, name: str) -> Claim:
+        """A claim of a paper.
+
+        Raises:
+            UserError: the paper has no such claim.
+        """
+        claims = self.claims(slug)
+        if name not in claims:
+            self.must_be_built(slug)
+            raise UserError(
+                f"config/papers/{slug}.yaml: unknown claim '{name}'{suggest(name, claims)}"
+            )
+        return claims[name]
+
+    def must_be_built(self, slug: str) -> None:
+        """Refuse a paper whose code is not there yet.
+
+        Raises:
+            UserError: names the paper and what is missing.
+        """
+        if self.paper(slug).get("figures"):
+            return
+        missing = ", ".join(type(self)(self.config, "paper").missing_modules(slug))
+        raise UserError(
+            f"paper '{slug}': its figures are not there yet (config/papers/{slug}.yaml lists its"
+            f" runs only{'; missing code: ' + missing if missing else ''})"
+        )
+
+    def notebook_path(self, figure: Figure) -> Path:
+        """The notebook that draws a figure.
+
+        Raises:
+            UserError: there is no such notebook.
+        """
+        path = self.config.root / "code/notebooks" / figure.paper / f"{figure.notebook}.ipynb"
+        if not path.is_file():
+            raise UserError(
+                f"config/papers/{figure.paper}.yaml: figures.{figure.name}: no notebook"
+                f" {path.relative_to(self.config.root)}"
+            )
+        return path
+
+    def claims(self, slug: str) -> dict[str, Claim]:
+        """A paper's claims, in order."""
+        found = {}
+        file = f"config/papers/{slug}.yaml"
+        paper = self.paper(slug)
+        for name, written in (paper.get("claims") or {}).items():
+            keys = Keys(written, f"{file}: claims.{name}")
+            found[name] = Claim(
+                paper=slug,
+                name=name,
+                statement=keys.take("statement", str),
+                decide=keys.take("decide", str),
+                tables=keys.take("tables", dict, {}),
+                options=keys.take("options", dict, {}),
+                figures=tuple(keys.take("figures", list, [])),
+                conditions=keys.take("conditions", str, ""),
+            )
+            keys.done()
+            for table in found[name].tables.values():
+                self.table(table, f"{file}: claims.{name}")
+            for figure in found[name].figures:
+                if figure not in (paper.get("figures") or {}):
+                    raise UserError(
+                        f"{file}: claims.{name}: unknown figure '{figure}'"
+                        f"{suggest(figure, paper.get('figures') or {})}"
+                    )
+        return found
+
+    def claims_of_figure(self, slug: str, figure: str) -> list[str]:
+        """The claims that a figure illustrates."""
+        return [claim.name for claim in self.claims(slug).values() if figure in claim.figures]

@@ -1,0 +1,329 @@
+"""Every figure of three-regimes, drawn by its notebook from made-up tables of the real columns."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from refigure.tables import decay, sphere, toy
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = ROOT / "code/notebooks/three-regimes"
+FIGURES = yaml.safe_load((ROOT / "config/papers/three-regimes.yaml").read_text())["figures"] or {}
+EPOCHS = 40
+ELRS = (1.0e-3, 3.0e-3, 5.6e-3, 1.0e-2, 1.8e-2, 3.2e-2, 1.0e-1, 1.0)
+FEW = (1.0e-3, 1.0e-2, 3.2e-2, 1.0e-1, 1.0)
+STAND_INS = ("sphere_m2", "sphere_m3", "sphere_m4", "sphere_i")
+VARIANTS = ("sphere_a1", "sphere_a2", "sphere_a3", "sphere_a4", "sphere_a6", "sphere_a7")
+
+
+def history(rate: float, seed: int, epochs: int = EPOCHS, start: float = 8.0) -> pd.DataFrame:
+    """One run: it converges below a rate of 8e-3, hovers below 5e-2, and else walks."""
+    epoch = np.arange(epochs + 1.0)
+    noise = np.random.default_rng([seed, int(rate * 1e6)]).standard_normal((4, epochs + 1))
+    noise[:, 0] = 0
+    if rate < 8e-3:
+        loss = start * np.exp(-epoch * (0.15 + 40 * rate)) + 1e-4
+        error, gradient = 60 * np.exp(-epoch / 5), 130 * (loss / start) ** 0.9
+        test = 22 - 900 * rate + 65 * np.exp(-epoch / 4)
+    elif rate < 5e-2:
+        level = 0.3 * (rate / 8e-3) ** 0.9
+        loss = level + (start - level) * np.exp(-epoch / 2)
+        error, gradient = 60 * level / (1 + level) + 30 * np.exp(-epoch), 25 * (8e-3 / rate) ** 0.4
+        gradient, test = gradient + 105 * np.exp(-epoch / 2), 30 + 20 * level + 0 * epoch
+    else:
+        loss, error, test = start + 0 * epoch, 90 + 0 * epoch, 90 + 0 * epoch
+        gradient = 130 * (1 + 20 * rate * np.minimum(epoch, 5))
+    cosine = np.exp(-np.minimum(rate * epoch * 5, 3)) * (1 + 0.02 * noise[3])
+    return pd.DataFrame(
+        {
+            "seed": seed,
+            "run": f"{rate:g}-{seed}-{epochs}",
+            "step": epoch * 15,
+            "epoch": epoch,
+            "train_loss": loss * np.exp(0.08 * noise[0]),
+            "train_error": np.clip(error, 0, 90),
+            "gradient_norm": gradient / 6,
+            "effective_gradient_norm": gradient * np.exp(0.06 * noise[1]),
+            "test_loss": loss + 1,
+            "test_error": np.clip(test + noise[2], 0, 91),
+            "test_error_recomputed": np.clip(test, 0, 91),
+            "weight_norm": 6.3,
+            "cosine_to_start": np.minimum(cosine, 1),
+            "distance_to_start": np.sqrt(2 - 2 * np.clip(cosine, 0, 1)),
+            "train_loss_running": loss,
+        }
+    )
+
+
+def runs(rates=ELRS, seeds=(0, 1, 2), axis: str = "elr", **axes: object) -> pd.DataFrame:
+    """Histories of a grid, the second run without a test at odd epochs and one that ended early."""
+    frames = [history(rate, seed).assign(**{axis: rate}) for rate in rates for seed in seeds]
+    frames[1].loc[1::2, ["test_error", "test_error_recomputed"]] = np.nan
+    frames[-1].loc[EPOCHS - 3 :, ["train_loss", "effective_gradient_norm"]] = np.nan
+    return pd.concat(frames, ignore_index=True).assign(experiment="made_up", **axes)
+
+
+def filters(rates=ELRS) -> pd.DataFrame:
+    """Norms and steps of 12 filters whose steps become equal."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for rate in rates:
+        for epoch in (0, 1, 2, 5, 10, 20, 40):
+            steps = 20 * rate * np.exp(rng.standard_normal(12) * 0.8 * np.exp(-epoch / 10))
+            rows += [(rate, 0, epoch, i, 1 + rng.random(), steps[i]) for i in range(12)]
+    names = ["elr", "seed", "epoch", "index", "filter_norm", "filter_step"]
+    return pd.DataFrame(rows, columns=names).assign(experiment="made_up")
+
+
+def decaying() -> pd.DataFrame:
+    """Runs whose ELR rises; the one of a middle LR jumps."""
+    frames = []
+    for lr in (0.01, 0.1, 1.0, 3.0):
+        run = history(3e-3 if lr < 1 else 2e-2, 0)
+        elr = lr / 40 * np.exp(np.minimum(run["epoch"] * lr * 0.3, 2))
+        if lr == 0.1:
+            run.loc[[20, 21, 34], "train_loss"] = [2.5, 1.4, 1.9]
+        run["run"] = f"decay-{lr}"
+        frames.append(run.assign(lr=lr, wd=0.01, elr=elr))
+    return pd.concat(frames, ignore_index=True)
+
+
+def made_up() -> dict[str, pd.DataFrame]:
+    """All tables by name, computed from made-up histories by the real functions."""
+    tables = {"sphere_m1": runs()}
+    tables |= {name: runs(FEW, (0,)) for name in (*STAND_INS, *VARIANTS, "sphere_a8")}
+    for number in (1, 2, 3, 4):
+        table = tables[f"sphere_m{number}"]
+        tables[f"lines_m{number}"] = table[table["seed"] == 0]
+    tables["lines_fig1"] = tables["lines_m1"]
+    wide = [runs(FEW, (0,)).assign(k=k, run=lambda frame, k=k: frame["run"] + f"-{k}") for k in (2, 4)]
+    tables["sphere_a9"] = pd.concat(wide)
+    plain = runs((0.02, 0.2, 0.64, 2.0, 20.0), (0,), "lr")
+    tables["plain_a5"] = plain.drop(columns=["effective_gradient_norm"])
+    families = {f"m{number}": tables[f"sphere_m{number}"] for number in (1, 2, 3, 4)}
+    regimes = tables["regimes_main"] = tables["regimes_m1"] = sphere.regimes(**families)
+    tables["borders_main"] = tables["borders_m1"] = sphere.borders(regimes)
+    tables["equal_loss"] = sphere.equal_loss(regimes, **families)
+    for family, seeds in (("m1", (0, 1, 2)), ("m3", (0,))):
+        frames = [
+            history(3e-3, seed, 15, start=1 + 30 * plr).assign(
+                plr=plr, elr=elr, experiment="made_up", run=f"{plr}-{elr}-{seed}"
+            )
+            for plr in ELRS
+            for elr in (1e-3, 3e-3)
+            for seed in seeds
+        ]
+        tables[f"finetune_{family}"] = pd.concat(frames, ignore_index=True)
+        tables[f"filters_{family}"] = filters()
+    tuned = {family: tables[f"finetune_{family}"] for family in ("m1", "m3")}
+    tables["finetuned"] = sphere.finetuned(regimes, **tuned)
+    tables["best_errors"] = sphere.best_errors(regimes, tables["finetuned"])
+    switch = [
+        history(elr, seed, start=0.05 + 20 * plr).assign(
+            plr=plr, elr=elr, experiment="made_up", run=f"{plr}-{elr}-{seed}"
+        )
+        for plr in (3e-3, 1e-2, 3.2e-2, 1e-1)
+        for elr in (1e-2, 3.2e-2)
+        for seed in (0, 1, 2)
+    ]
+    tables["switch_f2"] = pd.concat(switch, ignore_index=True)
+    tables["switched"] = sphere.switched(regimes, tables["sphere_m1"], tables["switch_f2"])
+    times = [
+        (elr, seed, 20 / (7.5e-3 - elr) * 2e-3 * (1 + 0.1 * seed) if elr < 7e-3 else np.nan)
+        for elr in (4e-3, 5e-3, 6e-3, 7e-3, 8e-3)
+        for seed in (0, 1, 2)
+    ]
+    times = pd.DataFrame(times, columns=["elr", "seed", "epochs_to_converge"])
+    error = (32 - 800 * times["elr"] + times["seed"]).where(times["epochs_to_converge"].notna())
+    tables["convergence_times"] = times.assign(cap=300.0, threshold=0.1, test_error=error)
+    tables["decay_w"] = decaying()
+    tables["decay_jumps"] = decay.jumps(tables["decay_w"], floor=0.05)
+    curvature = regimes[["family", "elr", "seed"]].assign(
+        effective_trace=3 / regimes["elr"], effective_sharpness=1 / regimes["elr"]
+    )
+    tables["curvature"] = curvature.reindex(columns=list(sphere.CURVATURE))
+    tables["random_walk"] = sphere.random_walk(tables["sphere_m1"])
+    practical = [
+        runs((1e-3, 1e-2, 1e-1), (0,), "lr").assign(experiment=f"practical_{net}_c10")
+        for net in ("convnet", "resnet")
+    ]
+    tables["practical_p"] = pd.concat(practical)
+    tables["toy_levels"] = toy.levels(products=(0.5, 0.9, 1.1, 3.0, 30.0), starts=4, steps=300, trailing=50)
+    tables["toy_dynamics"] = toy.dynamics(steps=200)
+    return tables
+
+
+def claims(folder: Path) -> dict[str, str]:
+    """Two verdicts as the stage of claims writes them."""
+    number = {"value": 0.62, "se": 0.11, "n": 3, "n_of": "seeds"}
+    plain = {"value": 1.0, "se": None, "n": None, "n_of": None}
+    for name, verdict, reason in (("C2", "holds", ""), ("C10", "undecided", "1 seed")):
+        record = {
+            "id": name,
+            "statement": "Inside regime 1 a larger ELR trains faster and ends in flatter minima.",
+            "verdict": verdict,
+            "numbers": {"gain in test error": number, "spearman": plain},
+            "threshold": {"gain in test error": 0.0},
+            "figures": [],
+            "reason": reason,
+        }
+        (folder / f"{name}.json").write_text(json.dumps(record))
+    return {name: str(folder / f"{name}.json") for name in ("C10", "C2")}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Made-up tables in `full/`, and in `empty/` as a scale without their runs has them."""
+    folder = tmp_path_factory.mktemp("tables")
+    for name, frame in made_up().items():
+        for kind, rows in (("full", frame), ("empty", frame.iloc[:0])):
+            if kind == "empty" and {"run", "step"} <= set(frame):
+                rows = rows[["experiment", "run", "step", "epoch"]] if "experiment" in rows else rows
+            (folder / kind).mkdir(exist_ok=True)
+            rows.to_parquet(folder / kind / f"{name}.parquet")
+    return folder
+
+
+def parameters(figure: str, folder: Path, kind: str, target: Path, scale: str = "demo") -> dict:
+    """What `stages.draw` gives to the notebook."""
+    written = FIGURES[figure]
+    tables = {
+        name: str(folder / kind / f"{table}.parquet")
+        for name, table in written.get("tables", {}).items()
+    }
+    settings = {
+        **written.get("parameters", {}),
+        "caption": written["caption"],
+        "scale": scale,
+        "published": written.get("published", {}),
+    }
+    found = claims(folder) if kind == "full" else {}
+    return {"tables": tables, "claims": found, "target": str(target), "settings": settings}
+
+
+def cells(figure: str) -> list[dict]:
+    notebook = FIGURES[figure]["notebook"]
+    return json.loads((NOTEBOOKS / f"{notebook}.ipynb").read_text())["cells"]
+
+
+def draw(figure: str, folder: Path, kind: str, target: Path, scale: str = "demo") -> pd.DataFrame:
+    """Run the notebook's cells in this process, and read the CSV it wrote."""
+    names: dict = {}
+    for cell in cells(figure):
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), figure, "exec"), names)  # noqa: S102
+            if "parameters" in cell["metadata"].get("tags", []):
+                names |= parameters(figure, folder, kind, target, scale)
+    return pd.read_csv(f"{target}.csv")
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_a_figure_is_drawn_and_its_csv_has_rows(figure, folder, tmp_path):
+    numbers = draw(figure, folder, "full", tmp_path / figure)
+    assert len(numbers)
+    assert (tmp_path / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
+    assert 5_000 < (tmp_path / f"{figure}.png").stat().st_size < 250_000
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_a_figure_is_drawn_from_empty_tables(figure, folder, tmp_path):
+    draw_empty = draw(figure, folder, "empty", tmp_path / figure)
+    assert not len(draw_empty)
+
+
+@pytest.mark.parametrize("figure", [name for name in FIGURES if FIGURES[name].get("published")])
+def test_published_numbers_can_be_drawn_at_paper_scale(figure, folder, tmp_path):
+    draw(figure, folder, "full", tmp_path / figure, scale="paper")
+
+
+@pytest.mark.parametrize("figure", ["fig1", "fig_r2_levels", "fig_groups", "tab_claims"])
+def test_the_same_tables_give_the_same_bytes(figure, folder, tmp_path):
+    for copy in ("first", "second"):
+        draw(figure, folder, "full", tmp_path / copy)
+    for suffix in ("pdf", "png", "csv"):
+        first = (tmp_path / f"first.{suffix}").read_bytes()
+        assert first == (tmp_path / f"second.{suffix}").read_bytes()
+
+
+def test_the_csv_of_figure_1_holds_the_numbers_drawn(folder, tmp_path):
+    numbers = draw("fig1", folder, "full", tmp_path / "fig1")
+    table = pd.read_parquet(folder / "full/lines_fig1.parquet")
+    columns = ["elr", "seed", "epoch", "train_loss", "test_error", "effective_gradient_norm"]
+    expected = table[table["seed"] == 0][columns].reset_index(drop=True)
+    pd.testing.assert_frame_equal(numbers, expected, check_dtype=False, rtol=1e-9)
+
+
+def test_levels_are_means_over_seeds_with_standard_errors(folder, tmp_path):
+    numbers = draw("fig_r2_levels", folder, "full", tmp_path / "levels")
+    regimes = pd.read_parquet(folder / "full/regimes_main.parquet")
+    own = regimes[(regimes["family"] == "M1") & (regimes["elr"] == 1.8e-2)]["train_loss"]
+    drawn = numbers.query("family == 'M1' and elr == 0.018 and quantity == 'train_loss'").iloc[0]
+    assert drawn["n"] == 3
+    assert drawn["mean"] == pytest.approx(own.mean(), rel=1e-9)
+    assert drawn["se"] == pytest.approx(own.std(ddof=1) / np.sqrt(3), rel=1e-8)
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_is_committed_clean_and_short(path):
+    notebook = json.loads(path.read_text())
+    assert notebook["metadata"]["language_info"]["name"] == "python"
+    assert notebook["cells"][0]["cell_type"] == "markdown"
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+    tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    assert "".join(code[-1]["source"]) == "plotting.verdicts(claims)"
+    drawing = ["".join(cell["source"]) for cell in code if cell not in tagged]
+    assert sum(len([1 for line in text.splitlines() if line.strip()]) for text in drawing) <= 85
+    for text in drawing:
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import):
+                assert {name.name for name in node.names} <= {"numpy", "pandas"}
+
+
+def test_every_notebook_draws_a_figure():
+    assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == {
+        figure["notebook"] for figure in FIGURES.values()
+    }
+
+
+KERNEL = """
+import json, sys
+from pathlib import Path
+from refigure.papermill_ipc import execute
+execute(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]), Path.cwd())
+"""
+
+
+def test_eight_kernels_start_together(folder, tmp_path):
+    """Four at a time, over unix sockets; torch, scipy and seaborn stay out of the kernels."""
+    figures = ["fig1", "fig_toy_levels", "fig_r1_minima", "fig_r2_levels"] * 2
+    probe = "import sys; print(sorted({'torch', 'scipy', 'seaborn', 'sklearn'} & set(sys.modules)))"
+
+    def one(number: int) -> dict:
+        own = tmp_path / str(number)
+        own.mkdir()
+        source = NOTEBOOKS / f"{FIGURES[figures[number]]['notebook']}.ipynb"
+        notebook = json.loads(source.read_text())
+        cell = dict(notebook["cells"][-1], id="probe", source=probe)
+        notebook["cells"].append(cell)
+        (own / "in.ipynb").write_text(json.dumps(notebook))
+        given = parameters(figures[number], folder, "full", own / "figure")
+        command = [sys.executable, "-c", KERNEL, own / "in.ipynb", own / "out.ipynb"]
+        subprocess.run([*command, json.dumps(given)], check=True, capture_output=True)
+        return json.loads((own / "out.ipynb").read_text())
+
+    with ThreadPoolExecutor(4) as pool:
+        executed = list(pool.map(one, range(8)))
+    for number, notebook in enumerate(executed):
+        assert (tmp_path / str(number) / "figure.pdf").is_file()
+        assert notebook["cells"][-1]["outputs"][0]["text"].strip() == "[]"

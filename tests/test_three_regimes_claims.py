@@ -1,0 +1,361 @@
+"""The predicates of three-regimes on made-up tables, on either side of their thresholds."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from refigure.papers import three_regimes as claims
+from refigure.tables import toy
+from refigure.verdict import FAILS, HOLDS, UNDECIDED
+
+SPREAD = (-0.01, 0.0, 0.01)
+"""Relative differences of three seeds: a standard error of 0.6 %, so that 3 % are shown."""
+
+
+def runs(levels: dict[float, dict], family="M1", seeds=SPREAD) -> pd.DataFrame:
+    """A table of regimes: rate -> what its runs have; levels differ by `seeds` among the seeds."""
+    rows = []
+    for rate, own in levels.items():
+        for seed, off in enumerate(seeds):
+            row = {
+                "family": family,
+                "rate": rate,
+                "elr": rate,
+                "seed": seed,
+                "regime": 2,
+                "train_error": 50.0,
+                "final_train_loss": 1.0,
+                "final_test_error": 50.0,
+                "train_loss_half": 1.0,
+                "effective_gradient_norm": 1.0,
+                "effective_gradient_norm_half": 1.0,
+                "first_gradient_norm": 100.0,
+                "loss_slope": 0.0,
+                "chance": 90.0,
+                "epochs": 60.0,
+            } | own
+            for name in LEVELS:
+                row[name] *= 1 + off
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+LEVELS = (
+    "final_train_loss",
+    "final_test_error",
+    "train_loss_half",
+    "effective_gradient_norm",
+    "effective_gradient_norm_half",
+)
+ORDERED = {1e-3: {"regime": 1}, 1e-2: {"regime": 2}, 1e-1: {"regime": 3}}
+
+
+def labels(*regimes: int, family="M1", seeds=SPREAD) -> pd.DataFrame:
+    levels = {10.0**power: {"regime": regime} for power, regime in enumerate(regimes)}
+    return runs(levels, family, seeds)
+
+
+# ---------------------------------------------------------------------- C1, C11, C12
+
+
+def test_three_ordered_regimes_hold():
+    finding = claims.three_regimes(labels(1, 2, 3), ["M1"], count=1)
+    assert finding.verdict == HOLDS and finding.reason == ""
+    assert finding.numbers["M1: last R1"] == 1.0
+
+
+def test_a_label_that_falls_or_is_absent_fails():
+    assert claims.three_regimes(labels(1, 2, 1, 3), ["M1"], count=1).verdict == FAILS
+    assert claims.three_regimes(labels(1, 3), ["M1"], count=1).verdict == FAILS
+
+
+def test_every_label_must_occur_as_often_as_wanted():
+    assert claims.three_regimes(labels(1, 2, 3), ["M1"], count=2).verdict == FAILS
+    assert claims.three_regimes(labels(1, 1, 2, 2, 3, 3), ["M1"], count=2).verdict == HOLDS
+
+
+def test_seeds_that_disagree_or_a_single_one_decide_nothing():
+    table = labels(1, 2, 3)
+    table.loc[(table["seed"] == 0) & (table["rate"] == 1.0), "regime"] = 2
+    assert claims.three_regimes(table, ["M1"], count=1).verdict == UNDECIDED
+    finding = claims.three_regimes(labels(1, 2, 3, seeds=[0.0]), ["M1"], count=1)
+    assert finding.verdict == UNDECIDED and "1 seed" in finding.reason
+
+
+def test_every_variant_is_named_and_an_absent_one_leaves_it_open():
+    both = pd.concat([labels(1, 2, 3, family="A1"), labels(1, 2, 3, family="A9 k=8")])
+    assert claims.three_regimes(both, ["A1", "A9"], count=1).verdict == HOLDS
+    finding = claims.three_regimes(both, ["A1", "A2", "A9"], count=1)
+    assert finding.verdict == UNDECIDED and "without A2" in finding.reason
+    assert "A9 k=8: last R1" in finding.numbers
+
+
+# ---------------------------------------------------------------------- C2
+
+
+def better(losses, errors, norms, seeds=SPREAD):
+    rates = [1e-3, 2e-3, 3e-3][: len(losses)]
+    table = runs(
+        {
+            rate: {"regime": 1, "final_train_loss": loss, "final_test_error": error}
+            for rate, loss, error in zip(rates, losses, errors)
+        },
+        seeds=seeds,
+    )
+    equal = pd.DataFrame(
+        [
+            ("M1", rate, seed, norm * (1 + off))
+            for rate, norm in zip(rates, norms)
+            for seed, off in enumerate(seeds)
+        ],
+        columns=["family", "elr", "seed", "effective_gradient_norm_at_common_loss"],
+    )
+    return claims.better_within_r1(table, equal, "M1", correlation=-0.8)
+
+
+def test_falling_losses_errors_and_gradients_hold():
+    assert better([3, 2, 1], [30, 20, 10], [3, 2, 1]).verdict == HOLDS
+
+
+def test_an_error_or_a_gradient_that_grows_fails():
+    assert better([3, 2, 1], [10, 20, 30], [3, 2, 1]).verdict == FAILS
+    assert better([3, 2, 1], [30, 20, 10], [3, 2, 2.5]).verdict == FAILS
+
+
+def test_gradients_within_their_errors_and_two_elrs_decide_nothing():
+    assert better([3, 2, 1], [30, 20, 10], [3, 2, 2]).verdict == UNDECIDED
+    assert better([3, 2], [30, 20], [3, 2]).verdict == UNDECIDED
+
+
+# ---------------------------------------------------------------------- C3
+
+
+def levels(losses, norms, **columns):
+    table = runs(
+        {
+            rate: {"train_loss_half": loss, "effective_gradient_norm_half": norm} | columns
+            for rate, loss, norm in zip([1e-2, 2e-2, 3e-2], losses, norms)
+        }
+    )
+    return claims.equilibrium_levels(table, "M1", ties=1, core_share=0.85, slope=0.25)
+
+
+def test_growing_losses_and_falling_gradients_hold_with_one_tie():
+    assert levels([1, 2, 3], [3, 2, 1]).verdict == HOLDS
+    assert levels([1, 2, 3], [3, 2, 2]).verdict == HOLDS
+    assert levels([1, 2, 3], [2, 2, 2]).verdict == UNDECIDED
+
+
+def test_growing_gradients_and_falling_losses_fail():
+    assert levels([1, 2, 3], [1, 2, 3]).verdict == FAILS
+    assert levels([3, 2, 1], [3, 2, 1]).verdict == FAILS
+
+
+def test_a_loss_that_still_falls_is_no_equilibrium():
+    assert levels([1, 2, 3], [3, 2, 1], loss_slope=-0.3).verdict == FAILS
+
+
+def test_runs_near_to_chance_are_not_in_the_core():
+    finding = levels([1, 2, 3], [3, 2, 1], train_error=77.0)
+    assert finding.verdict == UNDECIDED and "0 of at least 3" in finding.reason
+
+
+# ---------------------------------------------------------------------- C4
+
+
+def moved(ratio, seeds=SPREAD):
+    rows = []
+    for seed, off in enumerate(seeds):
+        rows.append((np.nan, 1e-2, seed, np.nan, 1.0, 1.0))
+        rows.append((1e-3, 1e-2, seed, 1, ratio * (1 + off), 1.0))
+    columns = ["plr", "elr", "seed", "start_regime", "train_loss", "effective_gradient_norm"]
+    table = pd.DataFrame(rows, columns=columns)
+    return claims.same_equilibrium(runs(ORDERED), table, difference=0.2)
+
+
+def test_the_same_level_from_any_start_holds_and_another_fails():
+    assert moved(1.1).verdict == HOLDS
+    assert moved(0.7).verdict == FAILS
+    assert moved(1.3).verdict == FAILS
+    assert moved(1.3, seeds=[0.0]).verdict == UNDECIDED
+
+
+# ---------------------------------------------------------------------- C5
+
+
+def walk(error, norm):
+    table = runs({1.0: {"regime": 3, "train_error": error, "effective_gradient_norm": norm}})
+    return claims.random_walk(table, "M1", points=3, gradient_from=0.3)
+
+
+def test_chance_and_large_gradients_hold():
+    assert walk(89.0, 1e4).verdict == HOLDS
+
+
+def test_another_error_or_small_gradients_fail():
+    assert walk(94.0, 1e4).verdict == FAILS
+    assert walk(89.0, 50.0).verdict == FAILS
+
+
+def test_gradients_are_compared_from_the_elr_that_is_named():
+    table = runs({0.1: {"regime": 3, "train_error": 90.0}})
+    finding = claims.random_walk(table, "M1", points=3, gradient_from=0.3)
+    assert finding.verdict == UNDECIDED
+    assert claims.random_walk(table, "M1", points=3, gradient_from=0).verdict == FAILS
+
+
+# ---------------------------------------------------------------------- C6
+
+PUBLISHED = {
+    1e-4: [18, 17, 20],
+    1.5e-4: [25, 23, 23],
+    2e-4: [27, 27, 25],
+    2.5e-4: [40, 37, 40],
+    3e-4: [90, 81, 83],
+    3.5e-4: [336, 511, 402],
+}
+"""Epochs to a loss of 0.01 of the three seeds: the specification's section 8."""
+
+
+def times(epochs: dict[float, list[float]]) -> pd.DataFrame:
+    rows = [(elr, seed, value) for elr, own in epochs.items() for seed, value in enumerate(own)]
+    return pd.DataFrame(rows, columns=["elr", "seed", "epochs_to_converge"])
+
+
+@pytest.mark.parametrize("power", [0.3, 0.5, 1.0, 2.0])
+def test_the_exponent_of_an_exact_power_law_is_found(power):
+    elrs = np.array([1.0, 1.5, 1.8, 1.9, 1.95])
+    assert claims.fit_exponent(elrs, 7 * (2 - elrs) ** -power, 2.1) == pytest.approx(
+        power, abs=0.02
+    )
+
+
+def test_the_published_times_hold():
+    finding = claims.slow_border(times(PUBLISHED | {4e-4: [np.nan] * 3}), exponent=0.5)
+    assert finding.verdict == HOLDS
+    assert finding.numbers["exponent"].value > 1
+
+
+def test_times_that_do_not_grow_fail():
+    falling = {elr: [100 - 10 * place, 101 - 10 * place] for place, elr in enumerate(PUBLISHED)}
+    assert claims.slow_border(times(falling), exponent=0.5).verdict == FAILS
+
+
+def test_elrs_at_which_a_seed_did_not_converge_are_left_out():
+    finding = claims.slow_border(times(PUBLISHED | {3.6e-4: [500, np.nan, 600]}), exponent=0.5)
+    assert "epochs to converge, ELR 0.00036" not in finding.numbers
+    few = dict(list(PUBLISHED.items())[:3])
+    assert claims.slow_border(times(few), exponent=0.5).verdict == UNDECIDED
+
+
+# ---------------------------------------------------------------------- C7
+
+
+def tuned(error, loss=1e-3, family="M1", seeds=SPREAD):
+    alone = runs({1e-3: {"regime": 1, "final_train_loss": 1e-3}}, family, seeds)
+    alone["final_test_error"] = [30.0 + seed for seed in range(len(seeds))]
+    after = pd.DataFrame(
+        {
+            "family": family,
+            "plr": 1e-2,
+            "elr": 1e-3,
+            "seed": range(len(seeds)),
+            "start_regime": 2.0,
+            "train_loss": loss,
+            "test_error": [error + seed + off for seed, off in enumerate(seeds)],
+            "converged": loss < 0.05,
+        }
+    )
+    return alone, after
+
+
+def test_a_lower_error_after_fine_tuning_holds_only_if_it_is_clear():
+    assert claims.better_optima(*tuned(28.0), ["M1"], 0.05).verdict == HOLDS
+    assert claims.better_optima(*tuned(29.99), ["M1"], 0.05).verdict == UNDECIDED
+    assert claims.better_optima(*tuned(32.0), ["M1"], 0.05).verdict == FAILS
+
+
+def test_runs_that_have_not_converged_are_not_judged():
+    finding = claims.better_optima(*tuned(28.0, loss=0.06), ["M1"], 0.05)
+    assert finding.verdict == UNDECIDED and "has converged" in finding.reason
+
+
+def test_a_family_of_one_seed_does_not_hold_up_one_of_three():
+    single = tuned(40.0, family="M3", seeds=[0.0])
+    both = [pd.concat(pair, ignore_index=True) for pair in zip(tuned(28.0), single)]
+    finding = claims.better_optima(*both, ["M1", "M3"], 0.05)
+    assert finding.verdict == HOLDS
+    assert any(name.startswith("M3") for name in finding.numbers)
+    assert claims.better_optima(*single, ["M1", "M3"], 0.05).verdict == UNDECIDED
+
+
+# ---------------------------------------------------------------------- C8, C9
+
+THRESHOLDS = {"loss": 1e-6, "near": 0.05, "near_to": 1.5, "far": 0.1, "far_to": 5}
+
+
+@pytest.fixture(scope="module")
+def toy_levels() -> pd.DataFrame:
+    return toy.levels([(1.0, 2.0, 4.0)], (0.5, 0.9, 1.1, 1.5, 3.0), starts=4, steps=4000)
+
+
+def test_the_toy_has_its_thresholds(toy_levels):
+    assert claims.toy_thresholds(toy_levels, **THRESHOLDS).verdict == HOLDS
+    wrong = toy_levels.assign(loss_mean=1.2 * toy_levels["loss_mean"])
+    assert claims.toy_thresholds(wrong, **THRESHOLDS).verdict == FAILS
+    stuck = toy_levels.assign(loss_max=1e-5)
+    assert claims.toy_thresholds(stuck, **THRESHOLDS).verdict == FAILS
+
+
+def test_the_steps_of_the_toys_groups_are_equal_in_its_second_regime(toy_levels):
+    assert claims.equal_steps(toy_levels, spread=0.05).verdict == HOLDS
+    uneven = toy_levels.assign(step_spread=0.06)
+    assert claims.equal_steps(uneven, spread=0.05).verdict == FAILS
+
+
+# ---------------------------------------------------------------------- C10
+
+
+def decayed(*onsets, settled=None):
+    jumps = pd.DataFrame({"elr_before": list(onsets)}, dtype=float)
+    rows = [(0.1, 1e-2, len(onsets), False, 0.5, 1e-2)]
+    rows += [] if settled is None else [(1.0, 1e-2, 0, True, 0.5, settled)]
+    columns = ["lr", "wd", "jumps", "stationary", "trailing_loss", "trailing_elr"]
+    table = pd.DataFrame(rows, columns=columns)
+    return claims.conventional(runs(ORDERED), jumps, table, onset_share=0.25, stationary_loss=0.1)
+
+
+def test_jumps_at_the_border_and_an_equilibrium_inside_hold():
+    assert decayed(3e-4, 2e-3, 2e-3, settled=1e-2).verdict == HOLDS
+
+
+def test_early_jumps_or_an_equilibrium_elsewhere_fail():
+    assert decayed(2e-4, 2e-3, 2e-3, settled=1e-2).verdict == FAILS
+    assert decayed(3e-4, 5e-4, 2e-3, settled=1e-2).verdict == FAILS
+    assert decayed(2e-3, settled=5e-4).verdict == FAILS
+    assert decayed(2e-3, settled=2e-1).verdict == FAILS
+
+
+def test_without_jumps_or_an_equilibrium_half_of_it_stays_open():
+    assert decayed(2e-3).verdict == UNDECIDED
+    assert decayed(settled=1e-2).verdict == UNDECIDED
+
+
+# ---------------------------------------------------------------------- absent data
+
+
+def test_empty_tables_are_not_at_this_scale():
+    empty = pd.DataFrame()
+    regimes = runs(ORDERED)[:0]
+    findings = [
+        claims.three_regimes(regimes, ["M1"], 1),
+        claims.better_within_r1(regimes, empty, "M1", -0.8),
+        claims.equilibrium_levels(regimes, "M1", 1, 0.85, 0.25),
+        claims.same_equilibrium(regimes, empty, 0.2),
+        claims.random_walk(regimes, "M1", 3, 0.3),
+        claims.slow_border(empty, 0.5),
+        claims.better_optima(regimes, empty, ["M1"], 0.05),
+        claims.conventional(regimes, empty, empty, 0.25, 0.1),
+    ]
+    assert {(finding.verdict, finding.reason) for finding in findings} == {
+        (UNDECIDED, "not at this scale")
+    }
