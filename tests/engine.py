@@ -169,10 +169,10 @@ experiments:
     record: *record
   event:
     base: {<<: *base, epochs: 10, optimiser: {name: sgd, wd: 1.0e-2}}
-    grid: {lr: [0.1, 1.0], seed: [0]}
+    grid: {lr: [3.0, 10.0], seed: [0]}
     points:
-      calm1: {event: calm_end, jump: 1.001, floor: 0.6}
-      calm2: {event: calm_end, jump: 1.001, floor: 0.6, index: 2}
+      calm1: {event: calm_end, jump: 1.001, floor: 3.0}
+      calm2: {event: calm_end, jump: 1.001, floor: 3.0, index: 2}
       end: {epoch: last}
     record: *record
   ragged:

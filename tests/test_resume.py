@@ -51,11 +51,11 @@ KINDS = {  # kind -> experiment, and whether its networks train side by side
 }
 SLOW = """
   slow:
-    base: {data: tiny, model: {name: convnet, k: 2}, head: {norm: 10}, batch: 5, epochs: 60, @}
+    base: {data: tiny, model: {name: convnet, k: 2}, head: {norm: 10}, batch: 5, epochs: 24, @}
     grid: {seed: [0, 1]}
     points:
-      mid: {epoch: 30}
-      swa: {average: {count: 20, to: last}}
+      mid: {epoch: 12}
+      swa: {average: {count: 10, to: last}}
       best: {best: test_loss}
       end: {epoch: last}
     record: {train: {every: {epochs: 1}}, test: {every: {epochs: 1}}, filters: {every: {steps: 3}}}
@@ -245,12 +245,12 @@ def test_a_killed_process_and_an_uninterrupted_one_give_the_same_bytes(tmp_path,
             time.sleep(0.005)
         time.sleep(source.uniform(0, 0.15))
         process.send_signal(sign)
-        output = process.communicate(timeout=60)[0]
+        output = process.communicate(timeout=120)[0]
         assert process.returncode == (143 if sign == signal.SIGTERM else -signal.SIGKILL), output
         assert not folder.exists()
         assert list(scratch.glob("*.state"))
     assert b"the training state is written" in output
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "goes on from epoch" in done.stdout
     found = results(folder)

@@ -225,6 +225,7 @@ def log_ticks(axes: Axes, which: str = "both") -> None:
     for name in ("x", "y") if which == "both" else which:
         axis = getattr(axes, f"{name}axis")
         getattr(axes, f"set_{name}scale")("log")
+        axis.set_minor_formatter(mpl.ticker.NullFormatter())  # else each empty text is laid out
         low, high = sorted(getattr(axes, f"get_{name}lim")())
         if not (low > 0 and np.isfinite(high)) or high / low > 150:
             continue
@@ -274,7 +275,7 @@ def border_values(borders: pd.DataFrame, family: str) -> tuple[float, float]:
 
 
 def shade_regimes(axes: Axes, borders: tuple[float, float], names: bool = True) -> None:
-    """Dashed lines at the borders, faint bands in the regimes' colours, and R1, R2, R3 above the panel.
+    """Dashed lines at the borders, bands in the regimes' colours, and R1, R2, R3 above the panel.
 
     Call it when the x limits are final, and give the panel's title a pad of 13 points.
 
@@ -338,8 +339,8 @@ def table(
         fontsize: in points.
     """
     align = align or "l" * len(widths)
-    line_height, padding = fontsize / 72 * 1.3, 0.075
-    letters = [max(int(width / (fontsize / 72 * 0.58)), 1) for width in widths]
+    line_height, padding = fontsize / 72 * 1.42, 0.065
+    letters = [max(int((width - 0.12) / (fontsize / 72 * 0.58)), 1) for width in widths]
 
     def wrapped(texts: Iterable[Any]) -> list[str]:
         return [
@@ -372,7 +373,7 @@ def table(
                 ha=side,
                 va="top",
                 fontsize=fontsize,
-                linespacing=1.25,
+                linespacing=1.2,
                 weight="bold" if number == 0 else "normal",
                 color=(colours or {}).get(text, "black"),
             )
