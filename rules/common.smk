@@ -133,7 +133,7 @@ def runs_of(wildcards):
 @looked_up
 def training_code_of(wildcards):
     look = graph(wildcards.scale)
-    return look.training_code(look.pack(wildcards.pack))
+    return canonical(look.training_code(look.pack(wildcards.pack)))
 
 
 @looked_up

@@ -245,7 +245,7 @@ def job(graph: Graph, pack: Pack, folder: Path | None = None, **keys: Any) -> Jo
     """The training of a pack as its stage makes it, into another folder if wanted."""
     settings = {
         "pack": pack,
-        "code": "code",
+        "code": {"refigure.training.job": "code"},
         "data": graph.paths.data(pack.data),
         "folder": folder or graph.paths.pack(pack.name),
         "scratch": (folder / "scratch") if folder else graph.paths.state(pack.name),

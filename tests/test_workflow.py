@@ -1,4 +1,4 @@
-"""The graph as Snakemake sees it: built once at smoke scale, then asked what a change would rerun."""
+"""The graph as Snakemake sees it: built once at smoke scale, then asked what a change reruns."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def snakemake(root: Path, *arguments: str, check: bool = True) -> subprocess.Com
         text=True,
     )
     if check and done.returncode:
-        pytest.fail(f"snakemake {' '.join(arguments)}:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
+        pytest.fail(
+            f"snakemake {' '.join(arguments)}:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+        )
     return done
 
 
@@ -140,7 +142,8 @@ def test_a_comment_in_the_package_reruns_nothing(changed):
 
 
 def test_an_operator_in_the_optimiser_reruns_training_and_all_after(changed):
-    edit(changed / "code/refigure/training/optimisers.py", "self.elr * self.state", "self.elr + self.state")
+    optimisers = changed / "code/refigure/training/optimisers.py"
+    edit(optimisers, "self.elr * self.state", "self.elr + self.state")
     jobs = would_run(changed, *ALL)
     assert "prepare" not in jobs
     trained = len(list((changed / "results/smoke/packs").iterdir()))

@@ -25,13 +25,16 @@ PLOTTING = "refigure.plotting"
 class Graph(Publications):
     """What the rules ask: runs, packs, probes, tables, figures, claims, and the code of each."""
 
-    def training_code(self, pack: Pack) -> str:
-        """The digest of the code that trains a pack: the loop, and what its specs name."""
+    def training_code(self, pack: Pack) -> dict[str, str]:
+        """The code that trains a pack: the job, and what its specs and records name, by module.
+
+        By module, so that a run which was recorded by more than is wanted can be adopted.
+        """
         recorders = [json.loads(record)["name"] for record in pack.wanted.records]
         events = [json.loads(point).get("event") for point in pack.wanted.points]
         kept = {CATALOGUE["record"][name].module for name in recorders}
         kept |= {CATALOGUE["event"][name].module for name in events if name}
-        return fingerprint([LOOP, *pack.modules, *kept])
+        return {name: fingerprint([name]) for name in sorted({LOOP, *pack.modules, *kept})}
 
     def recipe_code(self, data: str) -> str:
         """The digest of the code that prepares some data."""

@@ -110,9 +110,11 @@ def read_histories(graph: Graph, runs: list[Run]) -> Any:
 
     from refigure.tables.histories import histories
 
-    frames = [
-        pd.read_parquet(graph.paths.pack(pack) / "history.parquet") for pack in graph.packs_of(runs)
-    ]
+    paths = [graph.paths.pack(pack) / "history.parquet" for pack in graph.packs_of(runs)]
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; `snakemake` trains what a table needs")
+    frames = [pd.read_parquet(path) for path in paths]
     rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     return histories(rows, {run.id: {"experiment": run.experiment, **run.axes} for run in runs})
 

@@ -16,7 +16,9 @@ def histories(rows: pd.DataFrame, axes: Mapping[str, Mapping[str, Any]]) -> pd.D
         axes: run id -> experiment and axes, in the order that is wanted; other runs are left out.
 
     Returns:
-        Columns experiment, the axes, run, step, epoch, then the scalars. No row where no run is.
+        Columns experiment, the axes, run, step, epoch, then the scalars. No row where no run is. A
+        scalar that is an axis too (the ELR of sphere runs) is left out, but where a run has no such
+        axis (it starts from one that has) it fills the column.
     """
     described = pd.DataFrame.from_dict(axes, orient="index")
     described.index.name = "run"
@@ -24,7 +26,9 @@ def histories(rows: pd.DataFrame, axes: Mapping[str, Mapping[str, Any]]) -> pd.D
     described["order"] = range(len(described))
     if not len(described) or not len(rows):
         return pd.DataFrame({name: [] for name in ("experiment", "run", "step", "epoch")})
-    joined = described.merge(rows, on="run", how="inner")
+    joined = described.merge(rows, on="run", how="inner", suffixes=("", "_measured"))
+    for name in [name for name in described.columns if f"{name}_measured" in joined]:
+        joined[name] = joined[name].fillna(joined.pop(f"{name}_measured"))
     joined = joined.sort_values(["order", "step"], kind="stable").drop(columns="order")
     first = [name for name in described.columns if name not in ("order", "run")]
     rest = [name for name in joined.columns if name not in (*first, "run", "step", "epoch")]

@@ -38,7 +38,7 @@ class Job:
 
     Args:
         pack: its runs and what they leave behind.
-        code: digest of the code they are trained by.
+        code: module -> digest of the code they are trained by.
         data: path of the prepared arrays.
         folder: where the pack's files go.
         scratch: where states and finished parts wait until the pack is whole.
@@ -51,7 +51,7 @@ class Job:
     def __init__(
         self,
         pack: Pack,
-        code: str,
+        code: Mapping[str, str],
         data: Path,
         folder: Path,
         scratch: Path,
@@ -124,7 +124,7 @@ class Job:
             state = self.scratch / f"{name}.state"
             about = {
                 "runs": [run.id for run in ready],
-                "code": self.code,
+                "code": dict(self.code),
                 "torch": torch.__version__,
             }
             kept = states.read(state, about)
@@ -198,7 +198,7 @@ class Job:
         values = [{name: point[name] for name in model.groups} for point in found]
         moments = {
             layer: tuple(
-                parts.stacked([point[f"{kind}/{layer}"] for point in found]).to(self.device)
+                torch.stack([point[f"{kind}/{layer}"] for point in found]).to(self.device)
                 for kind in ("mean", "variance")
             )
             for layer in model.normalised
@@ -207,8 +207,7 @@ class Job:
             return values, moments, None
         names = [name for name in found[0] if name.startswith("optimiser/")]
         optimiser = {
-            name.partition("/")[2]: parts.stacked([point[name] for point in found])
-            for name in names
+            name.partition("/")[2]: torch.stack([point[name] for point in found]) for name in names
         }
         epoch = runs[0].spec.start["point"]["epoch"]
         history = self._parents_history(runs, epoch)
@@ -254,7 +253,7 @@ class Job:
                         tensors[f"{run.parent.id}|{inner}"][place]
                         for run, tensors in zip(runs, arrays)
                     ]
-                    history.add_array(step, inner, parts.stacked(rows))
+                    history.add_array(step, inner, torch.stack(rows))
         return history
 
     # ------------------------------------------------------------------ results
@@ -282,7 +281,8 @@ class Job:
         for which in sorted(self.pack.wanted.predictions):
             logits = predictions(training, which)
             for place, run in enumerate(runs):
-                part.arrays[f"{run.id}|logits_{which}"] = logits[place]
+                if not trained.diverged[place]:
+                    part.arrays[f"{run.id}|logits_{which}"] = logits[place]
         return part
 
     def _about(
@@ -293,7 +293,7 @@ class Job:
             "experiment": run.experiment,
             "spec": json.loads(canonical(run.spec.identity)),
             "wanted": self.pack.wanted.as_json(),
-            "code": self.code,
+            "code": dict(self.code),
             "status": status,
             "last_epoch": epoch,
             "seconds": round(seconds, 3),
@@ -372,7 +372,7 @@ def _arrays_of(
     found = {}
     for name, (steps, values) in history.arrays.items():
         kept = [number for number, step in enumerate(steps) if step <= last]
-        found[f"{run.id}|{name}"] = parts.stacked([values[number][place] for number in kept])
+        found[f"{run.id}|{name}"] = torch.stack([values[number][place] for number in kept])
         found[f"{run.id}|{name}|step"] = torch.tensor([steps[number] for number in kept])
         found[f"{run.id}|{name}|epoch"] = torch.tensor(
             [steps[number] / per_epoch for number in kept], dtype=torch.float64

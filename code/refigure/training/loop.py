@@ -285,6 +285,7 @@ class Training:
             self.start,
             gradient="filters" in names or any(record.get("gradient") for record in due),
             filters="filters" in names,
+            factor=self.schedule(self.step / self.steps_per_epoch),
         )
         alive = self.alive.cpu()
         scalars: dict[str, Tensor] = {}

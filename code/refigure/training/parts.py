@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from safetensors import safe_open
 from torch import Tensor
 
@@ -93,13 +92,15 @@ def read_tensors(path: Path, runs: Iterable[str], point: str | None = None) -> d
         }
 
 
-def adopt(wanted: Sequence[Run], want: Wanted, code: str, folders: Iterable[Path]) -> Part:
+def adopt(
+    wanted: Sequence[Run], want: Wanted, code: Mapping[str, str], folders: Iterable[Path]
+) -> Part:
     """Finished runs that another pack holds: same spec, same code, nothing wanted missing.
 
     Args:
         wanted: the runs of the new pack.
         want: what they must leave behind.
-        code: the digest they must have been trained by.
+        code: module -> digest, that they must have been trained by; more modules do no harm.
         folders: of packs that may hold them.
     """
     missing = {run.id: run for run in wanted}
@@ -112,7 +113,7 @@ def adopt(wanted: Sequence[Run], want: Wanted, code: str, folders: Iterable[Path
             run
             for run in missing
             if run in about
-            and about[run]["code"] == code
+            and code.items() <= about[run]["code"].items()
             and about[run]["status"] != "no_parent_point"
             and want <= Wanted.from_json(about[run]["wanted"])
         ]
@@ -153,8 +154,3 @@ def named_point(tensors: Mapping[str, Tensor], run: str, point: str) -> dict[str
         name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)
     }
     return found or None
-
-
-def stacked(values: Sequence[Tensor]) -> Tensor:
-    """Tensors of several networks with a leading axis."""
-    return torch.stack(list(values))

@@ -43,7 +43,7 @@ class Snapshot:
             there.clone(),
         )
 
-    def takerows_of(self, other: Snapshot, rows: Tensor) -> None:
+    def take_rows(self, other: Snapshot, rows: Tensor) -> None:
         """Overwrite the networks in `rows` (networks,) bool with those of another snapshot."""
         self.flat = rows_of(rows, other.flat, self.flat)
         self.moments = {
@@ -160,6 +160,8 @@ class Points:
             del self.averages[key]
 
     def _keep_best(self, key, point, snapshot, alive, measured) -> None:
+        if point["best"] not in measured:
+            raise ValueError(f"point {key}: no recorder measures '{point['best']}'")
         value = measured[point["best"]] * (1 if point["mode"] == "min" else -1)
         if key not in self.best:
             self.best[key] = torch.full_like(value, float("inf"))
@@ -177,7 +179,7 @@ class Points:
             if key not in self.made:
                 self.made[key] = snapshot()
                 self.made[key].there = torch.zeros_like(alive)
-            self.made[key].takerows_of(held, held.there)
+            self.made[key].take_rows(held, held.there)
         self.take(self.aside, key, snapshot, keep & alive)
 
     @staticmethod
@@ -188,7 +190,7 @@ class Points:
         now = snapshot()
         now.there = rows.clone()
         if key in where:
-            where[key].takerows_of(now, rows)
+            where[key].take_rows(now, rows)
         else:
             where[key] = now
 

@@ -44,6 +44,7 @@ class Moment:
         start: the flat parameters at the run's first epoch.
         gradient: whether the pass over the training set takes gradients.
         filters: whether it takes them by filter.
+        factor: of the learning rate, by the schedule.
     """
 
     task: Any
@@ -53,6 +54,7 @@ class Moment:
     start: Tensor
     gradient: bool
     filters: bool = False
+    factor: float = 1.0
 
     @cached_property
     def train_pass(self) -> TrainPass:
@@ -162,7 +164,7 @@ def geometry(moment: Moment, settings: Mapping[str, Any]) -> dict[str, Tensor]:
         "distance_to_start": (now - start).norm(dim=1),
     }
     if stack.invariant:
-        measured["elr"] = moment.optimiser.effective_lr(stack)
+        measured["elr"] = moment.factor * moment.optimiser.effective_lr(stack)
     return measured
 
 
@@ -174,7 +176,7 @@ def filters(moment: Moment, settings: Mapping[str, Any]) -> dict[str, Tensor]:
     """
     stack = moment.stack
     norms = stack.filter_norms(stack.flat)
-    lr = moment.optimiser.effective_lr(stack) * norms.square().sum(1)
+    lr = moment.factor * moment.optimiser.effective_lr(stack) * norms.square().sum(1)
     steps = lr[:, None] * moment.train_pass.filter_gradient_norm / norms
     return {"filter_norm": norms, "filter_step": steps}
 

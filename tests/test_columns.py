@@ -1,0 +1,124 @@
+"""`docs/columns.md` names every column of every table, and no other."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from refigure.graph import function_of
+from refigure.models import convnet
+from refigure.models.layers import Statistics
+from refigure.tables import decay, sphere, toy
+from refigure.training import recorders
+from refigure.training.stack import Stack
+
+ROOT = Path(__file__).parents[1]
+
+
+def documented() -> dict[str, list[str]]:
+    """Table -> its columns as the page lists them."""
+    text = (ROOT / "docs/columns.md").read_text(encoding="utf-8")
+    found = {}
+    for section in text.split("\n## ")[1:]:
+        columns = re.findall(r"^\| (\w+) \|", section, re.MULTILINE)
+        listed = re.search(r"^Tables: (.*?)\n\n", section, re.MULTILINE | re.DOTALL)
+        names = re.findall(r"`(\w+)`", listed.group(1)) if listed else [section.split("\n")[0]]
+        assert columns[0] == "column"
+        for name in names:
+            assert name not in found, f"{name} stands twice on the page"
+            found[name] = columns[1:]
+    return found
+
+
+def written() -> dict[str, dict]:
+    """The tables of three-regimes' configuration."""
+    tables = {}
+    for file in ("regime_tables", "figure_tables"):
+        path = ROOT / f"config/experiments/{file}.yaml"
+        tables |= yaml.safe_load(path.read_text(encoding="utf-8"))["tables"]
+    return tables
+
+
+COLUMNS = {
+    "regimes": sphere.REGIMES,
+    "borders": sphere.BORDERS,
+    "equal_loss": sphere.EQUAL_LOSS,
+    "finetuned": sphere.FINETUNED,
+    "best_errors": sphere.BEST_ERRORS,
+    "switched": sphere.SWITCHED,
+    "convergence_times": sphere.CONVERGENCE_TIMES,
+    "curvature": sphere.CURVATURE,
+    "random_walk": sphere.RANDOM_WALK,
+    "decay_jumps": decay.JUMPS,
+    "decay_periods": decay.PERIODS,
+    "decay_runs": decay.RUNS,
+}
+
+
+def empty(table: str, tables: dict[str, dict]) -> pd.DataFrame:
+    """A table made of no runs, through the tables it is made of."""
+    definition = tables[table]
+    if "compute" not in definition:
+        return pd.DataFrame({name: [] for name in ("experiment", "run", "step", "epoch")})
+    arguments = {name: empty(other, tables) for name, other in definition.get("tables", {}).items()}
+    arguments |= {name: pd.DataFrame() for name in definition.get("probes", {})}
+    for array in definition.get("arrays", []):
+        names = ["run", "epoch", "index", array, "elr", "seed", "experiment"]
+        arguments[array] = pd.DataFrame(columns=names)
+    if "runs" in definition:
+        arguments["runs"] = pd.DataFrame({"run": []})
+    return function_of(definition["compute"], table)(**arguments, **definition.get("options", {}))
+
+
+def test_every_table_is_on_the_page_and_no_other():
+    assert set(documented()) == set(written())
+
+
+@pytest.mark.parametrize("table", sorted(COLUMNS))
+def test_the_page_has_the_columns_of_the_table(table):
+    assert documented()[table] == list(COLUMNS[table])
+
+
+NOT_TOY = [name for name in written() if not name.startswith("toy_")]
+
+
+@pytest.mark.parametrize("table", NOT_TOY)
+def test_a_table_of_no_runs_has_its_columns(table):
+    frame = empty(table, written())
+    assert not len(frame)
+    if "compute" in written()[table]:
+        assert list(frame.columns) == documented()[table]
+
+
+def test_the_page_has_the_columns_of_the_toys_tables():
+    levels = toy.levels([(1.0, 2.0)], (0.5, 2.0), starts=2, steps=20, trailing=5)
+    assert documented()["toy_levels"] == list(levels.columns)
+    assert documented()["toy_dynamics"] == list(toy.dynamics(steps=20).columns)
+    borders = toy.measured_borders([(1.0,)], (1.1,), starts=2, steps=1000)
+    assert documented()["toy_borders"] == list(borders.columns)
+
+
+def test_the_page_has_what_the_recorders_measure():
+    """Each recorder at the initial state of a small network, on no more than its own shapes."""
+    model = convnet.build(1, 8, 3, k=1)
+    generator = torch.Generator().manual_seed(0)
+    stack = Stack(model, [model.initial(generator, generator)], frozenset(), torch.device("cpu"))
+    one = torch.ones(1)
+    moment = SimpleNamespace(
+        stack=stack,
+        start=stack.flat,
+        statistics=Statistics.fresh(model.normalised, 1),
+        optimiser=SimpleNamespace(effective_lr=lambda _: one),
+        test=lambda _: (one, one),
+        train_pass=recorders.TrainPass(one, one, Statistics({}), one, one),
+    )
+    settings = {"gradient": True, "recomputed": True}
+    measured = {}
+    for record in (recorders.train, recorders.test, recorders.geometry):
+        measured |= record(moment, settings)
+    axes = {"experiment", "elr", "lr", "plr", "wd", "k", "seed", "run", "step", "epoch"}
+    # The loop itself adds the running loss.
+    assert set(documented()["sphere_m1"]) == axes | set(measured) | {"train_loss_running"}
