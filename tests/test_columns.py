@@ -111,6 +111,7 @@ def test_the_page_has_what_the_recorders_measure():
         stack=stack,
         start=stack.flat,
         statistics=Statistics.fresh(model.normalised, 1),
+        factor=1.0,
         optimiser=SimpleNamespace(effective_lr=lambda _: one),
         test=lambda _: (one, one),
         train_pass=recorders.TrainPass(one, one, Statistics({}), one, one),

@@ -270,7 +270,7 @@ def test_published_numbers_can_be_drawn_at_paper_scale(figure, folder, tmp_path,
     draw(figure, folder, "full", tmp_path / figure, scale="paper")
 
 
-@pytest.mark.parametrize("figure", ["fig1", "fig_r2_levels", "tab_claims"])
+@pytest.mark.parametrize("figure", ["fig1", "fig_border", "tab_claims"])
 def test_the_same_tables_give_the_same_bytes(figure, folder, tmp_path):
     for copy in ("first", "second"):
         draw(figure, folder, "full", tmp_path / copy)
@@ -332,7 +332,7 @@ execute(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]), Path.cwd(
 
 def test_eight_kernels_start_together(folder, tmp_path):
     """Four at a time, over unix sockets; torch, scipy and seaborn stay out of the kernels."""
-    figures = ["fig1", "fig_toy_levels", "fig_r1_minima", "fig_r2_levels"] * 2
+    figures = ["fig1", "fig_border", "fig_r3_walk", "tab_regimes"] * 2
     probe = "import sys; print(sorted({'torch', 'scipy', 'seaborn', 'sklearn'} & set(sys.modules)))"
 
     def one(number: int) -> dict:

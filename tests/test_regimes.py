@@ -277,6 +277,15 @@ def test_a_saw_tooth_has_a_jump_at_each_tooth():
     assert not table["early"].any()
 
 
+def test_epochs_that_were_not_measured_change_no_jump():
+    elr = np.linspace(1e-3, 3.1e-2, 31)
+    run = decaying(np.repeat(SAW, 2), np.repeat(elr, 2))
+    run.loc[1::2, ["train_loss", "elr", "weight_norm", "test_error"]] = np.nan
+    table = decay.jumps(run, floor=0.02)
+    assert table["onset"].tolist() == [22, 42]
+    assert table["elr_before"].tolist() == pytest.approx([1.1e-2, 2.1e-2])
+
+
 def test_noise_above_the_floor_has_no_jumps():
     loss = 0.5 * np.exp(np.random.default_rng(0).standard_normal(200))
     assert not len(decay.jumps(decaying(loss.clip(0.03)), floor=0.02))

@@ -359,3 +359,28 @@ def test_empty_tables_are_not_at_this_scale():
     assert {(finding.verdict, finding.reason) for finding in findings} == {
         (UNDECIDED, "not at this scale")
     }
+
+
+# ---------------------------------------------------------------------- the configuration
+
+
+@pytest.mark.parametrize("scale", ["demo", "small", "paper"])
+def test_the_table_of_convergence_times_knows_when_its_runs_stop(graph, scale):
+    graph = graph(scale)
+    options = graph.table("convergence_times").options
+    for run in graph.runs("sphere_border"):
+        assert run.spec.stop["train_loss_below"] == options["threshold"]
+        assert run.spec.epochs == options["cap"]
+
+
+@pytest.mark.parametrize("scale", ["demo", "small", "paper"])
+def test_families_of_another_number_of_classes_are_named(graph, scale):
+    graph = graph(scale)
+    for table in ("regimes", "regimes_main"):
+        definition = graph.table(table)
+        classes = definition.options.get("classes", {})
+        for family, histories in definition.tables.items():
+            for run in graph.table(histories).runs["runs"]:
+                recipe = graph.recipes[run.spec.data]
+                expected = 100 if recipe["source"] == "cifar100" else 10
+                assert classes.get(family.upper(), 10) == expected

@@ -69,7 +69,7 @@ def find_jumps(losses: np.ndarray, ratio: float, floor: float) -> list[Jump]:
     has to come down again before there can be another.
 
     Args:
-        losses: (epochs,), those after epoch 0. NaN, of a run that ended, is never a jump.
+        losses: (epochs,), those after epoch 0. NaN is never a jump.
         ratio: J in the source.
         floor: of the loss.
 
@@ -103,8 +103,8 @@ def jumps(
         Columns `JUMPS`, one row a jump. `loss_peak` is the largest loss until it has come down
         again, `weight_norm_max` the largest norm until the next jump; `_onset` and `_calm_end` are
         measured at the epochs of those names. Within the epoch of the onset the norm has already
-        grown, and with few steps an epoch by much: `elr_before`, of the epoch before, is the ELR
-        at which the run became unstable.
+        grown, and with few steps an epoch by much: `elr_before`, of the measured epoch before, is
+        the ELR at which the run became unstable.
     """
     rows = []
     for key, run in _runs(decay):
@@ -199,12 +199,13 @@ def runs(
 
 
 def _runs(decay: pd.DataFrame) -> Iterator[tuple[dict[str, float], pd.DataFrame]]:
-    """Each run's lr, wd and seed, and its epochs after the initial state."""
+    """Each run's lr, wd and seed, and its epochs after the initial state with a measured loss."""
     if not len(decay):
         return
     for _, run in decay.groupby("run", sort=False):
         key = {name: run[name].iloc[0] for name in KEY}
-        yield key, run[run["epoch"] > 0].reset_index(drop=True)
+        measured = run[(run["epoch"] > 0) & run["train_loss"].notna()]
+        yield key, measured.reset_index(drop=True)
 
 
 def _frame(rows: list[dict], columns: dict[str, type | str]) -> pd.DataFrame:
