@@ -22,6 +22,7 @@ OUTSIDE = {
     "refigure.spec": "its outcome is the run's id",
     "refigure.experiments": "its outcome is the run's spec",
     "refigure.packs": "only how runs travel",
+    "refigure.files": "writes what it is given",
     "refigure.paths": "only where files lie",
     "refigure.config": "its outcome is specs and recipes",
     "refigure.runs": "look-ups",

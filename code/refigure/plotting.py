@@ -230,8 +230,10 @@ def log_ticks(axes: Axes, which: str = "both") -> None:
         if not (low > 0 and np.isfinite(high)) or high / low > 150:
             continue
         subs = (1, 3) if high / low > 30 else (1, 2, 5)
-        if high / low < 4:
-            subs = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
+        if high / low < 5:
+            subs = (1, 1.5, 2, 3, 5, 7)
+        if high / low < 2:
+            subs = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
         axis.set_major_locator(mpl.ticker.LogLocator(subs=subs))
         axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: short(value)))
         if low >= 0.1:
@@ -339,7 +341,7 @@ def table(
         fontsize: in points.
     """
     align = align or "l" * len(widths)
-    line_height, padding = fontsize / 72 * 1.42, 0.065
+    line_height, padding = fontsize / 72 * 1.24, 0.08
     letters = [max(int((width - 0.12) / (fontsize / 72 * 0.58)), 1) for width in widths]
 
     def wrapped(texts: Iterable[Any]) -> list[str]:

@@ -5,7 +5,6 @@ The only place, with `cli`, that touches paths and devices. Each writes whole fi
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from refigure.errors import UserError
 from refigure.experiments import Run
+from refigure.files import read_json, write_json, write_parquet
 from refigure.graph import Graph, function_of
 
 
@@ -62,7 +62,6 @@ def measure(graph: Graph, part: str) -> None:
 
     from refigure.measures.members import groups
     from refigure.training.devices import device_of
-    from refigure.training.parts import write_parquet
 
     roles = graph.measured(part)
     probe = graph.probe_of_part[part]
@@ -79,8 +78,6 @@ def measure(graph: Graph, part: str) -> None:
 def table(graph: Graph, name: str) -> None:
     """Compute a table from the histories, arrays, probes and tables that it names."""
     import pandas as pd
-
-    from refigure.training.parts import write_parquet
 
     written = graph.table(name)
     arguments: dict[str, Any] = {
@@ -181,7 +178,6 @@ def claim(graph: Graph, paper: str, name: str) -> None:
     import pandas as pd
 
     from refigure import verdict
-    from refigure.training.parts import write_json
 
     written = graph.claim(paper, name)
     frames = {
@@ -200,7 +196,6 @@ def claim(graph: Graph, paper: str, name: str) -> None:
 
 def verdicts(graph: Graph, paper: str) -> None:
     """Join the verdicts of a paper."""
-    from refigure.training.parts import write_json
 
     claims = [read_claim(graph, paper, name) for name in graph.claims(paper)]
     record = {"paper": paper, "scale": graph.scale.name, "claims": claims}
@@ -209,14 +204,12 @@ def verdicts(graph: Graph, paper: str) -> None:
 
 def read_claim(graph: Graph, paper: str, name: str) -> dict[str, Any]:
     """The verdict of one claim."""
-    return json.loads(graph.paths.claim(paper, name).read_text(encoding="utf-8"))
+    return read_json(graph.paths.claim(paper, name))
 
 
 def index(graph: Graph, experiment: str, path: Path) -> None:
     """The runs of an experiment: axes, pack, what became of each, and its cost."""
     import pandas as pd
-
-    from refigure.training.parts import read_json
 
     rows = []
     about: dict[str, Any] = {}
@@ -234,7 +227,7 @@ def verdict_table(graph: Graph, papers: Iterable[str]) -> str:
     """The verdicts of all built papers as text, one line a claim."""
     lines = []
     for paper in papers:
-        records = json.loads(graph.paths.claims(paper).read_text(encoding="utf-8"))["claims"]
+        records = read_json(graph.paths.claims(paper))["claims"]
         count = {word: sum(record["verdict"] == word for record in records) for word in WORDS}
         tally = ", ".join(f"{number} {word}" for word, number in count.items() if number)
         lines.append(f"{paper} at scale '{graph.scale.name}': {tally}")

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,8 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 from torch import Tensor
 
-from refigure.data.recipes import Prepared
 from refigure.errors import UserError
+
+if TYPE_CHECKING:
+    from refigure.data.recipes import Prepared
 
 ARRAYS = (
     "train_images",

@@ -6,8 +6,6 @@ or runs adopted from another pack. When all runs are there the parts become the 
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from refigure.experiments import Run, Wanted
+from refigure.files import read_json, write_json, write_parquet
 from refigure.training.states import write
 
 FILES = ("history.parquet", "points.safetensors", "arrays.safetensors", "run.json")
@@ -125,26 +124,6 @@ def adopt(
                 del missing[run]
             parts.append(part)
     return join(parts)
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def write_json(value: Any, path: Path) -> None:
-    """JSON with sorted keys, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    """A frame as Parquet, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    frame.to_parquet(temporary, index=False)
-    os.replace(temporary, path)
 
 
 def named_point(tensors: Mapping[str, Tensor], run: str, point: str) -> dict[str, Tensor] | None:
