@@ -81,7 +81,7 @@ def better_within_r1(
         regimes: of `tables.sphere.regimes`.
         equal_loss: of `tables.sphere.equal_loss`.
         family: that decides.
-        correlation: Spearman's, which must be at most this; one value a seed.
+        correlation: Spearman's, which must be at most this; one value a seed that has all ELRs.
     """
     runs = _in_regime(regimes[regimes["family"] == family], 1)
     if not len(runs):
@@ -89,8 +89,9 @@ def better_within_r1(
     if runs["rate"].nunique() < 3:
         return missing(f"fewer than 3 ELRs in regime 1 of {family}")
     findings = []
+    whole = [seed for _, seed in runs.groupby("seed") if len(seed) == runs["rate"].nunique()]
     for column, name in (("final_train_loss", "final loss"), ("final_test_error", "test error")):
-        by_seed = [spearman(seed["rate"], seed[column]) for _, seed in runs.groupby("seed")]
+        by_seed = [spearman(seed["rate"], seed[column]) for seed in whole]
         known = None if None in by_seed else Estimate.of(by_seed, "seeds")
         findings.append(at_most(known, correlation, name=f"rank correlation of ELR and {name}"))
     norms = equal_loss[(equal_loss["family"] == family) & equal_loss["elr"].isin(runs["rate"])]
@@ -150,8 +151,10 @@ def same_equilibrium(regimes: pd.DataFrame, switched: pd.DataFrame, difference: 
         fresh = runs[runs["plr"].isna()].set_index("seed")
         for plr, moved in runs.dropna(subset="plr").groupby("plr"):
             for column, level in LEVELS.items():
-                ratio = moved.set_index("seed")[column] / fresh[column] - 1
+                ratio = (moved.set_index("seed")[column] / fresh[column] - 1).dropna()
                 name = f"{level} at ELR {elr:g} from {plr:g}, relative difference"
+                if not len(ratio):
+                    return missing(f"no seed has ELR {elr:g} both from {plr:g} and from the start")
                 findings.append(within(_over_seeds(ratio), -difference, difference, name=name))
     return all_of(*findings) if findings else missing("no target ELR in regime 2")
 
