@@ -201,7 +201,7 @@ def test_a_conjunction_keeps_numbers_thresholds_and_reasons_under_their_names():
     joined = all_of(HOLDS, OPEN, FAILS, missing("no run of M2"))
     assert list(joined.numbers) == ["a", "c", "b"]
     assert joined.threshold == {"a": 1.0, "c": 1.0, "b": 1.0}
-    assert joined.reason == "c: 1 seed; b: 0.5 is not above 1; no run of M2"
+    assert joined.reason == "b: 0.5 is not above 1"
 
 
 def test_one_name_for_two_numbers_is_refused():

@@ -6,6 +6,7 @@ The only place, with `cli`, that touches paths and devices. Each writes whole fi
 from __future__ import annotations
 
 import shutil
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -232,10 +233,10 @@ def verdict_table(graph: Graph, papers: Iterable[str]) -> str:
         tally = ", ".join(f"{number} {word}" for word, number in count.items() if number)
         lines.append(f"{paper} at scale '{graph.scale.name}': {tally}")
         for record in records:
-            reason = f"  ({record['reason']})" if record["reason"] else ""
-            lines.append(
-                f"  {record['id']:<4} {record['verdict']:<9} {record['statement']}{reason}"
-            )
+            lines.append(f"  {record['id']:<4} {record['verdict']:<9} {record['statement']}")
+            if record["reason"]:
+                reason = textwrap.shorten(record["reason"], 120, placeholder=" ...")
+                lines.append(f"{'':17}{reason}")
     return "\n".join(lines) + "\n"
 
 

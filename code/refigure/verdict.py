@@ -262,8 +262,8 @@ def missing(reason: str) -> Finding:
 def all_of(*findings: Finding) -> Finding:
     """The conjunction: any fails, fails; else any undecided, undecided; else holds.
 
-    Numbers and thresholds are joined under their names; reasons are kept, each with the name of
-    the number it is about.
+    Numbers and thresholds are joined under their names. Of the reasons those that decide are kept,
+    each with the names of the numbers it is about.
 
     Raises:
         ValueError: there are no findings, or two give one name to different numbers.
@@ -471,19 +471,24 @@ def _join(findings: Sequence[Finding], order: tuple[str, str, str]) -> Finding:
         raise ValueError("nothing to join: give at least one finding")
     if len(findings) == 1:
         return findings[0]
-    numbers, threshold, reasons = {}, {}, []
+    verdicts = {finding.verdict for finding in findings}
+    verdict = next(verdict for verdict in order if verdict in verdicts)
+    numbers, threshold = {}, {}
+    reasons: dict[str, list[str]] = {}
     for finding in findings:
         for joined, own in ((numbers, finding.numbers), (threshold, finding.threshold)):
             for name, value in own.items():
                 if name in joined and joined[name] != value:
                     raise ValueError(f"{name!r} names both {joined[name]} and {value}")
                 joined[name] = value
-        if finding.reason:
-            subject = next(iter(finding.threshold)) if len(finding.threshold) == 1 else None
-            reasons.append(f"{subject}: {finding.reason}" if subject else finding.reason)
-    verdicts = {finding.verdict for finding in findings}
-    verdict = next(verdict for verdict in order if verdict in verdicts)
-    return Finding(verdict, "; ".join(dict.fromkeys(reasons)), numbers, threshold)
+        if finding.reason and finding.verdict == verdict:
+            subject = [next(iter(finding.threshold))] if len(finding.threshold) == 1 else []
+            reasons.setdefault(finding.reason, []).extend(subject)
+    said = [
+        f"{', '.join(dict.fromkeys(subjects))}: {reason}" if subjects else reason
+        for reason, subjects in reasons.items()
+    ]
+    return Finding(verdict, "; ".join(said), numbers, threshold)
 
 
 def _bound(bound: Bound) -> Bound:
