@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from PIL import Image
 from refigure import stages
+from refigure.catalogue import named
 from refigure.config import Config
 from refigure.data.images import Images
 from refigure.data.sources import digest_of
@@ -21,7 +22,7 @@ from refigure.packs import Pack
 from refigure.spec import Spec, canonical
 from refigure.training.initial import initial_values
 from refigure.training.job import Job, build_model
-from refigure.training.loop import Training, named
+from refigure.training.loop import Training
 from refigure.training.parts import FILES, named_point, read_tensors
 from refigure.training.points import Points
 from refigure.training.stack import Stack

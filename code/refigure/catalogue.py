@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from refigure.errors import UserError
@@ -297,3 +299,8 @@ def value_of(shape: Any, written: Any, where: str) -> Any:
     if isinstance(shape, Optional):
         return None if written is None else typed(written, shape.kind, where)
     return typed(written, shape if isinstance(shape, type) else type(shape), where)
+
+
+def named(kind: str, name: str) -> ModuleType:
+    """The module of an entry: imported by name, and so fingerprinted by name."""
+    return import_module(CATALOGUE[kind][name].module)

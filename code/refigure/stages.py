@@ -19,9 +19,8 @@ from refigure.graph import Graph, function_of
 
 def prepare(graph: Graph, data: str) -> None:
     """Read a source and write its prepared arrays."""
-    from refigure.catalogue import CATALOGUE
+    from refigure.catalogue import CATALOGUE, named
     from refigure.data import images, sources
-    from refigure.training.loop import named
 
     if data not in graph.recipes:
         raise UserError(f"data '{data}' is not in {graph.scale.file}")

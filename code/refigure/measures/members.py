@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from refigure.catalogue import named
 from refigure.data.images import Images
 from refigure.data.images import load as load_images
 from refigure.experiments import Run
@@ -18,7 +19,6 @@ from refigure.selections import Probe
 from refigure.tasks import Task
 from refigure.training import parts
 from refigure.training.job import build_model, stream_of
-from refigure.training.loop import named
 
 
 @dataclass(frozen=True)

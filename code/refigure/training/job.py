@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from refigure.catalogue import named
 from refigure.data.images import Images
 from refigure.data.images import load as load_images
 from refigure.errors import UserError
@@ -26,7 +27,7 @@ from refigure.spec import Spec, canonical, digest
 from refigure.training import parts, states
 from refigure.training.history import History
 from refigure.training.initial import initial_values
-from refigure.training.loop import Beginning, Trained, Training, build_optimiser, named
+from refigure.training.loop import Beginning, Trained, Training, build_optimiser
 from refigure.training.parts import Part
 from refigure.training.points import Points
 from refigure.training.progress import Progress

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from refigure.catalogue import CATALOGUE
+from refigure.catalogue import named
 from refigure.models.layers import Statistics
 from refigure.spec import Spec
 from refigure.tasks import Task
@@ -335,11 +333,6 @@ class Training:
         self.ended, self.step = tensors["ended"], int(tensors["step"])
         self.diverged, self.stopped = tensors["diverged"].bool(), tensors["stopped"].bool()
         self.running_loss = tensors["running loss"].to(device)
-
-
-def named(kind: str, name: str) -> ModuleType:
-    """The module that the catalogue names: imported by name, and so fingerprinted by name."""
-    return importlib.import_module(CATALOGUE[kind][name].module)
 
 
 def build_optimiser(specs: Sequence[Spec], stack: Stack) -> Any:
