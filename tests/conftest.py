@@ -49,6 +49,12 @@ TABLES = {
 }
 
 
+def copy_config(root: Path) -> Path:
+    """A folder with `config/` as it is committed: what is local to a machine stays behind."""
+    shutil.copytree(ROOT / "config", root / "config", ignore=shutil.ignore_patterns("local.yaml"))
+    return root
+
+
 class Project:
     """A folder with a copy of `config/`, one small paper, and its notebook.
 
@@ -58,9 +64,7 @@ class Project:
     """
 
     def __init__(self, root: Path):
-        self.root = root
-        shutil.copytree(ROOT / "config", root / "config")
-        (root / "config/local.yaml").unlink(missing_ok=True)
+        self.root = copy_config(root)
         self._store(root / "config/papers/sample.yaml", PAPER)
         self._store(root / "config/experiments/sample.yaml", TABLES)
         self.edit("config.papers", ["sample"])
@@ -110,6 +114,12 @@ class Project:
                 return True
 
         file.write_text(yaml.dump(content, Dumper=Plain, sort_keys=False), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the committed `config/`, for tests that only read it."""
+    return copy_config(tmp_path_factory.mktemp("committed"))
 
 
 @pytest.fixture

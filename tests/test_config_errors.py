@@ -18,6 +18,80 @@ SPHERE = "config/experiments/sphere.yaml"
 SAMPLE = "config/experiments/sample.yaml"
 PAPER = "config/papers/sample.yaml"
 
+MEASURED = {"train": {"every": {"epochs": 1}}, "test": {"every": {"epochs": 1}}}
+EXPERIMENTS = {
+    "sphere": {
+        PT: {
+            "base": {
+                "data": "images10",
+                "model": {"name": "convnet", "k": 8},
+                "optimiser": {"name": "sphere_sgd"},
+                "batch": 64,
+                "epochs": 300,
+            },
+            "grid": {"elr": [0.01, 0.1, 1.0], "seed": [0, 1]},
+            "points": {"pt": {"epoch": 200}, "end": {"epoch": "last"}},
+            "record": MEASURED,
+            "scales": {
+                "demo": {
+                    "epochs": 60,
+                    "points": {
+                        "pt": {"epoch": 40},
+                        "end": {"epoch": "last"},
+                        "swa20": {"average": {"count": 20, "from": 41}},
+                    },
+                }
+            },
+        },
+        f"{PT}_long": {
+            "start": {"from": PT, "at": "end", "take": "state"},
+            "base": {"epochs": 1000},
+            "record": MEASURED,
+            "scales": {"demo": {"epochs": 100}},
+        },
+        FT: {
+            "start": {"from": PT, "at": "pt", "take": "weights", "carry": {"elr": "plr"}},
+            "base": {"epochs": 200},
+            "grid": {"elr": [0.001]},
+            "record": MEASURED,
+            "scales": {"demo": {"epochs": 30}},
+        },
+    },
+    "conventional": {
+        "decay_convnet_c10": {
+            "base": {
+                "data": "images10",
+                "model": {"name": "convnet", "k": 8},
+                "optimiser": {"name": "sgd"},
+                "epochs": 100,
+            },
+            "grid": {"seed": [0]},
+            "scales": {"demo": {"cases": [{"lr": 0.1, "wd": 0.1}]}},
+        },
+        "practical_convnet_c10": {
+            "base": {
+                "data": "images10",
+                "model": {"name": "convnet", "k": 8},
+                "optimiser": {"name": "sgd", "wd": 0.001},
+                "epochs": 100,
+            },
+            "grid": {"lr": [0.1], "seed": [0]},
+        },
+    },
+}
+"""Experiments to spoil, in place of the papers' own, whose grids and epochs may be tuned."""
+
+
+@pytest.fixture
+def project(project: Project) -> Project:
+    """A copy of `config/` whose only experiments are the ones above and the sample."""
+    for file in (project.root / "config/experiments").glob("*.yaml"):
+        if file.stem != "sample":
+            file.unlink()
+    for stem, experiments in EXPERIMENTS.items():
+        project.write(f"experiments/{stem}.yaml", yaml.safe_dump({"experiments": experiments}))
+    return project
+
 
 def edit(path: str, value: Any) -> Callable[[Project], None]:
     return lambda project: project.edit(path, value)
@@ -557,6 +631,11 @@ def test_a_wrong_input_is_one_line_that_names_thing_value_and_file(project, name
 def test_nothing_is_wrong_before_it_is_spoilt(project):
     for ask in (packs, paper, tables):
         ask(project.graph("demo"))
+
+
+def test_nothing_is_wrong_with_the_papers_own_experiments(projects):
+    for ask in (packs, paper, tables):
+        ask(projects().graph("demo"))
 
 
 def test_an_unknown_scale_is_named_with_the_nearest_one(project):

@@ -10,7 +10,6 @@ from refigure.experiments import Run
 from refigure.graph import Graph
 from refigure.spec import canonical
 
-ROOT = Path(__file__).resolve().parents[1]
 SHA256 = "0" * 64
 TICKS = 23
 POOLS = {  # max(64, 2^(3-j)) for VGG16, max(12, 2^(3-j)) for WideResNet-28
@@ -20,15 +19,15 @@ POOLS = {  # max(64, 2^(3-j)) for VGG16, max(12, 2^(3-j)) for WideResNet-28
 
 
 @pytest.fixture(scope="module")
-def graph() -> Graph:
+def graph(committed: Path) -> Graph:
     """The graph at `paper` scale of somebody who has every source."""
-    sources = Config(ROOT).user["sources"]
+    sources = Config(committed).user["sources"]
     given = {
         name: {"kind": "weights", "path": f"/there/{name}", "sha256": SHA256}
         for name, source in sources.items()
         if source is None
     }
-    return Graph(Config(ROOT, {"sources": given}), "paper")
+    return Graph(Config(committed, {"sources": given}), "paper")
 
 
 def count(graph: Graph, *experiments: str, **where) -> int:
@@ -348,9 +347,9 @@ def test_a_network_that_starts_from_a_file_knows_its_checkpoint(graph):
     assert "there" not in start["file"]  # the checksum counts, the path does not
 
 
-def test_word_vectors_make_other_data_and_may_be_missing(graph):
+def test_word_vectors_make_other_data_and_may_be_missing(graph, committed):
     sources = {"imdb": {"kind": "text", "path": "/there", "sha256": SHA256}}
-    without = Graph(Config(ROOT, {"sources": sources}), "paper")
+    without = Graph(Config(committed, {"sources": sources}), "paper")
     assert len(without.runs("rnn_imdb")) == 15
     assert without.recipes[without.data_of("imdb", "test")]["vectors"] is None
     assert without.data_of("imdb", "test") != graph.data_of("imdb", "test")
@@ -367,8 +366,8 @@ def test_no_pack_is_longer_than_its_block(graph):
     assert [len(pack.runs) for pack in widest] == [1] * 24  # each takes most of a day
 
 
-def test_without_a_source_there_are_no_runs_and_no_error():
-    graph = Graph(Config(ROOT), "paper")
+def test_without_a_source_there_are_no_runs_and_no_error(committed):
+    graph = Graph(Config(committed), "paper")
     absent = ("sphere_resnet_tiny", "sphere_resnet_tiny_ft", "rnn_imdb", "rnn_words")
     for name in (*absent, "transfer_byol", "transfer_byol_chain", "transfer_swin_star"):
         assert graph.runs(name) == []
@@ -378,15 +377,15 @@ def test_without_a_source_there_are_no_runs_and_no_error():
 
 
 @pytest.mark.parametrize("scale", ["smoke", "demo", "small", "small8"])
-def test_the_other_papers_experiments_are_absent_at_reduced_scales(scale):
-    graph = Graph(Config(ROOT), scale)
+def test_the_other_papers_experiments_are_absent_at_reduced_scales(scale, committed):
+    graph = Graph(Config(committed), scale)
     files = {"large_lr", "periodic", "ensemble_pools", "transfer", "memorization", "sparse_rnn"}
     assert not {Path(e.file).stem for e in graph.experiments.values()} & files
 
 
-def test_ten_papers_expand_to_packs_within_three_seconds():
+def test_ten_papers_expand_to_packs_within_three_seconds(committed):
     begin = time.process_time()
-    graph = Graph(Config(ROOT), "paper")
+    graph = Graph(Config(committed), "paper")
     runs, packs = len(graph.owned[0]), len(graph.packs)
     seconds = time.process_time() - begin
     print(f"{runs} runs, {packs} packs in {seconds:.2f} s")

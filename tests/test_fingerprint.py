@@ -282,14 +282,31 @@ def test_no_module_outside_computes_numbers():
 
 
 def libraries(path: Path) -> set[str]:
-    """The first words of all that a file imports."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    """The first words of all that a file imports when it runs, so not for annotations only."""
+    found, nodes = set(), [ast.parse(path.read_text())]
+    while nodes:
+        node = nodes.pop()
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found.add((node.module or "").split(".")[0])
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            nodes += node.orelse
+        else:
+            nodes += ast.iter_child_nodes(node)
     return found
+
+
+def test_only_imports_for_annotations_are_none_of_a_file_s_libraries(tmp_path):
+    file = tmp_path / "a.py"
+    file.write_text(
+        "import json\n"
+        "if TYPE_CHECKING:\n    import pandas as pd\n"
+        "else:\n    import numpy\n"
+        "def f():\n    from torch.nn import Linear\n"
+        "if not TYPE_CHECKING:\n    import scipy\n"
+    )
+    assert libraries(file) == {"json", "numpy", "torch", "scipy"}
 
 
 def test_nothing_that_the_catalogue_names_is_outside():

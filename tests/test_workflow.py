@@ -184,7 +184,7 @@ def test_the_whole_graph_of_a_scale_dry_runs(scale, tmp_path):
     root = clone(tmp_path / "clone")
     jobs, seconds = cpu_seconds(lambda: would_run(root, f"results/{scale}/all"))
     assert seconds < 10
-    assert jobs["claim"] == 12 and jobs["figure"] == 30 and jobs["train"] > 25
+    assert jobs["claim"] == 12 and jobs["figure"] == 29 and jobs["train"] >= 20
 
 
 def test_the_training_of_all_ten_papers_dry_runs_in_ten_seconds(tmp_path):
