@@ -89,7 +89,8 @@ def project(project: Project) -> Project:
         if file.stem != "sample":
             file.unlink()
     for stem, experiments in EXPERIMENTS.items():
-        project.write(f"experiments/{stem}.yaml", yaml.safe_dump({"experiments": experiments}))
+        project.write(f"experiments/{stem}.yaml", "{}")
+        project.edit(f"experiments/{stem}.experiments", experiments)
     return project
 
 

@@ -129,6 +129,7 @@ class Experiment:
     record: Mapping[str, Mapping[str, Any]]
     predictions: tuple[str, ...]
     block: int | None
+    by_seed: bool
     budget: float
     resources: Mapping[str, int]
     limits: Mapping[str, int] = field(default_factory=dict)
@@ -216,6 +217,7 @@ def read_experiment(
         record=keys.take("record", dict, {}),
         predictions=tuple(keys.take("predictions", list, [])),
         block=keys.take("block", int, None),
+        by_seed=keys.take("by_seed", bool, True),
         budget=keys.take("budget", float, 0.0),
         resources=keys.take("resources", dict, {}),
         limits=limits,
@@ -261,6 +263,7 @@ TOP = (
     "record",
     "predictions",
     "block",
+    "by_seed",
     "budget",
     "resources",
 )

@@ -38,16 +38,19 @@ class Pack:
         return sorted({module for run in self.runs for module in run.spec.modules()})
 
 
-def cut(runs: list[Run], wanted: dict[str, Wanted], block: int) -> list[Pack]:
+def cut(
+    runs: list[Run], wanted: dict[str, Wanted], block: int, by_seed: bool = True
+) -> list[Pack]:
     """Packs of at most `block` runs that share data, architecture, length and what is wanted.
 
     Runs with one seed stay together: a figure of seed 0 trains little else. Where each seed has
-    one run only (a pool), seeds fill the packs in order.
+    one run only (a pool), or the experiment says so, seeds fill the packs in order.
 
     Args:
         runs: of one owner, in the order of its grid.
         wanted: by run id.
         block: the largest number of runs; follows from how long a queue lets a job run.
+        by_seed: whether a pack holds one seed.
     """
     groups: dict[tuple, dict[int, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
@@ -56,9 +59,9 @@ def cut(runs: list[Run], wanted: dict[str, Wanted], block: int) -> list[Pack]:
         key = (spec.data, digest(dict(spec.model)), spec.epochs, start, wanted[run.id])
         groups[key][spec.seed].append(run)
     packs = []
-    for (*_, kept), by_seed in groups.items():
-        seeds = [by_seed[seed] for seed in sorted(by_seed)]
-        if all(len(same) == 1 for same in seeds):
+    for (*_, kept), alike in groups.items():
+        seeds = [alike[seed] for seed in sorted(alike)]
+        if not by_seed or all(len(same) == 1 for same in seeds):
             seeds = [[run for same in seeds for run in same]]
         for same in seeds:
             for first in range(0, len(same), block):

@@ -128,8 +128,8 @@ class Runs:
             together[run.experiment, block].append(run)
         return {
             pack.name: pack
-            for (_, block), runs in together.items()
-            for pack in cut(runs, wanted, block)
+            for (name, block), runs in together.items()
+            for pack in cut(runs, wanted, block, self.experiments[name].by_seed)
         }
 
     @cached_property

@@ -39,7 +39,8 @@ LEVELS = {"train_loss": "loss", "effective_gradient_norm": "gradient norm"}
 def three_regimes(regimes: pd.DataFrame, families: Sequence[str], count: float) -> Finding:
     """C1, C11, C12: sorted by rate the labels never fall, and each occurs often enough.
 
-    Each seed of a family says yes (1) or no (0); the claim is that all say yes.
+    Each seed that has all rates of its family says yes (1) or no (0); the claim is that all say
+    yes.
 
     Args:
         regimes: of `tables.sphere.regimes`.
@@ -57,6 +58,7 @@ def three_regimes(regimes: pd.DataFrame, families: Sequence[str], count: float) 
                 and all((labels["regime"] == regime).sum() >= count for regime in (1, 2, 3))
             )
             for _, labels in runs.groupby("seed")
+            if len(labels) == runs["rate"].nunique()
         ]
         name = f"{family}: share of seeds with three regimes"
         share = at_least(Estimate.of(answers, "seeds"), 1, name=name)
