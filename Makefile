@@ -7,9 +7,6 @@ READY := $(VENV)/.ready
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_NUM_THREADS := 1
-# Freed memory is kept: mapping it anew for each batch costs a tenth of a training step.
-export MALLOC_MMAP_THRESHOLD_ := 1000000000
-export MALLOC_TRIM_THRESHOLD_ := 2000000000
 
 .PHONY: demo smoke test lint setup clean
 

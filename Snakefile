@@ -16,6 +16,14 @@ container: "docker-daemon://refigure:latest"  # of envs/Containerfile; used with
 include: "rules/common.smk"
 
 
+localrules:
+    claim,
+    verdicts,
+    summary,
+    report,
+    index,
+
+
 rule all:
     default_target: True
     input:

@@ -1,5 +1,6 @@
 """Look-ups and wildcard constraints of all rules; no rules here."""
 
+import os
 import sys
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -11,6 +12,12 @@ from refigure.spec import canonical
 from refigure.targets import check
 
 ROOT = Path(workflow.basedir)
+
+# One thread a job, and freed memory kept: mapping it anew for each batch costs a tenth of a step.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "1000000000")
+os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "2000000000")
+
 CONFIG = Config(ROOT, config)
 
 
@@ -55,6 +62,12 @@ def looked_up(function):
 def results(scale, *parts):
     """A path under results/<scale>/."""
     return str(PurePosixPath("results", scale, *parts))
+
+
+# The jobs read files, not Snakemake's --config: there only the default scale means something.
+for key in config:
+    if key != "scale":
+        refuse(f"--config {key}: write it to config/local.yaml, where the jobs read it")
 
 
 @looked_up

@@ -8,7 +8,7 @@ import pytest
 import torch
 from engine import sgd, spec, sphere, training
 from refigure.training.initial import initial_values
-from refigure.training.schedules import build as build_schedule
+from refigure.training.schedules.cosine import build as build_schedule
 
 COSINE = {"name": "cosine", "by": "step", "warmup": 0, "period": None, "flat": 0}
 

@@ -30,7 +30,7 @@ from engine import (
 )
 from refigure.errors import UserError
 from refigure.training.devices import device_of
-from refigure.training.events import CalmEnd
+from refigure.training.events.calm_end import CalmEnd
 from refigure.training.initial import initial_values
 
 LAST = {"epoch": 2}
@@ -178,7 +178,7 @@ def test_measuring_moves_nothing():
     made._train_step()
     flat = made.stack.flat.clone()
     moments = {layer: (a.clone(), b.clone()) for layer, (a, b) in made.statistics.running.items()}
-    made._measure()
+    made._measure(made._due())
     assert torch.equal(made.stack.flat, flat)
     for layer, (mean, variance) in made.statistics.running.items():
         assert torch.equal(mean, moments[layer][0])

@@ -155,24 +155,26 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         ),
     },
     "schedule": {
-        "constant": Entry("refigure.training.schedules"),
+        "constant": Entry("refigure.training.schedules.constant"),
         "cosine": Entry(
-            "refigure.training.schedules",
+            "refigure.training.schedules.cosine",
             {"by": _one_of("step", "epoch"), "warmup": 0, "period": Optional(int), "flat": 0},
         ),
         "linear_tail": Entry(
-            "refigure.training.schedules", {"flat": 0.5, "end": 0.9, "factor": 0.01}
+            "refigure.training.schedules.linear_tail", {"flat": 0.5, "end": 0.9, "factor": 0.01}
         ),
-        "ramp": Entry("refigure.training.schedules", {"flat": 0.25, "factor": 0.1}),
-        "stairs": Entry("refigure.training.schedules", {"at": [0.25, 0.5, 0.75], "factor": 0.1}),
-        "exponential": Entry("refigure.training.schedules", {"factor": 0.9885}),
+        "ramp": Entry("refigure.training.schedules.ramp", {"flat": 0.25, "factor": 0.1}),
+        "stairs": Entry(
+            "refigure.training.schedules.stairs", {"at": [0.25, 0.5, 0.75], "factor": 0.1}
+        ),
+        "exponential": Entry("refigure.training.schedules.exponential", {"factor": 0.9885}),
         # a cosine from ratio x lr every `cycle` epochs, each with a fresh optimiser state
         "cycles": Entry(
-            "refigure.training.schedules",
+            "refigure.training.schedules.cycles",
             {"cycle": int, "ratio": float, "by": _one_of("epoch", "step")},
         ),
         "triangles": Entry(
-            "refigure.training.schedules",
+            "refigure.training.schedules.triangles",
             {"cycle": int, "ratio": float, "low": 0.01},
         ),
     },
@@ -194,7 +196,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "test": Entry("refigure.training.recorders", {"recomputed": False}),
         "geometry": Entry("refigure.training.recorders"),
         "filters": Entry("refigure.training.recorders"),
-        "step_norms": Entry("refigure.training.recorders"),
+        "step_norms": Entry("refigure.training.step_norms"),
         "correct": Entry(
             "refigure.training.correctness", {"objects": 1024, "held_out": 0, "views": 10}
         ),
@@ -230,10 +232,12 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "words": Entry("refigure.data.language", {"source": str, "length": 35, "streams": 32}),
     },
     "event": {
-        "calm_end": Entry("refigure.training.events", {"jump": 5.0, "floor": 0.02, "index": 1}),
+        "calm_end": Entry(
+            "refigure.training.events.calm_end", {"jump": 5.0, "floor": 0.02, "index": 1}
+        ),
         # offset: epochs from the jump's onset; before it where negative (the last few are held)
         "jump": Entry(
-            "refigure.training.events", {"jump": 5.0, "floor": 0.02, "index": 1, "offset": int}
+            "refigure.training.events.jump", {"jump": 5.0, "floor": 0.02, "index": 1, "offset": int}
         ),
     },
 }

@@ -61,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     command("summary", _summary, "write the verdict table of all papers")
     command("report", _report, "write report.html")
     command("show", _show, "print the verdict table and the path of the report")
-    command("prune", _prune, "remove packs that no configuration names")
+    one = command("prune", _prune, "list packs that no configuration names, or remove them")
+    one.add_argument("--yes", action="store_true", help="remove them")
     command("pin", _pin, "write the checksum of a source's file to config/local.yaml", "source")
     return parser
 
@@ -123,11 +124,7 @@ def _index(options: argparse.Namespace) -> None:
 def _summary(options: argparse.Namespace) -> None:
     from refigure import stages
 
-    graph = _graph(options)
-    path = graph.paths.results / "all"
-    temporary = path.with_name(".all")
-    temporary.write_text(stages.verdict_table(graph, graph.built), encoding="utf-8")
-    os.replace(temporary, path)
+    stages.write_summary(_graph(options))
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -146,18 +143,9 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _prune(options: argparse.Namespace) -> None:
-    import shutil
+    from refigure import stages
 
-    graph = _graph(options)
-    stale = [
-        path
-        for path in sorted((graph.paths.results / "packs").glob("*"))
-        if path.name not in graph.packs
-    ]
-    for path in stale:
-        shutil.rmtree(path)
-        print(f"removed {path}")
-    print(f"{len(stale)} packs removed, {len(graph.packs)} are in the configuration")
+    print(stages.prune(_graph(options), options.yes))
 
 
 def _pin(options: argparse.Namespace) -> None:

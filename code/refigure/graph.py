@@ -39,7 +39,8 @@ class Graph(Publications):
     def recipe_code(self, data: str) -> str:
         """The digest of the code that prepares some data."""
         recipe = self.recipes[data]
-        return fingerprint([CATALOGUE["recipe"][recipe["name"]].module, "refigure.data.sources"])
+        modules = [CATALOGUE["recipe"][recipe["name"]].module, "refigure.data.images"]
+        return fingerprint([*modules, "refigure.data.sources"])
 
     def measure_code(self, part: str) -> str:
         """The digest of the code of a probe, with what it measures and its options."""

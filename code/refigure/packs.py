@@ -38,9 +38,7 @@ class Pack:
         return sorted({module for run in self.runs for module in run.spec.modules()})
 
 
-def cut(
-    runs: list[Run], wanted: dict[str, Wanted], block: int, by_seed: bool = True
-) -> list[Pack]:
+def cut(runs: list[Run], wanted: dict[str, Wanted], block: int, by_seed: bool = True) -> list[Pack]:
     """Packs of at most `block` runs that share data, architecture, length and what is wanted.
 
     Runs with one seed stay together: a figure of seed 0 trains little else. Where each seed has

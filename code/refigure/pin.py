@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from refigure.config import FILES
 from refigure.data.sources import digest_of
 from refigure.errors import UserError
 from refigure.reading import read_yaml, suggest
@@ -27,7 +28,7 @@ def pin(root: Path, name: str) -> str:
     if name not in sources:
         raise UserError(f"{path}: no source '{name}'{suggest(name, sources)}")
     source = sources[name]
-    places = [source[key] for key in ("images", "text", "path") if key in (source or {})]
+    places = [source[key] for key in (*FILES, "path") if key in (source or {})]
     if not places:
         raise UserError(f"{path}: source '{name}' names no file under 'images', 'text' or 'path'")
     found = digest_of(root / places[0])

@@ -5,21 +5,23 @@ The only place, with `cli`, that touches paths and devices. Each writes whole fi
 
 from __future__ import annotations
 
+import os
 import shutil
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from refigure.catalogue import CATALOGUE, named
 from refigure.errors import UserError
 from refigure.experiments import Run
 from refigure.files import read_json, write_json, write_parquet
 from refigure.graph import Graph, function_of
+from refigure.packs import Pack
 
 
 def prepare(graph: Graph, data: str) -> None:
     """Read a source and write its prepared arrays."""
-    from refigure.catalogue import CATALOGUE, named
     from refigure.data import images, sources
 
     if data not in graph.recipes:
@@ -41,8 +43,7 @@ def train(graph: Graph, name: str, interval_s: float) -> None:
     from refigure.training.job import Job
 
     pack = graph.pack(name)
-    folder = graph.paths.results / "packs"
-    stale = [path for path in sorted(folder.glob("*")) if path.name not in graph.packs]
+    refuse_unbuilt(pack, name)
     Job(
         pack,
         graph.training_code(pack),
@@ -50,10 +51,59 @@ def train(graph: Graph, name: str, interval_s: float) -> None:
         graph.paths.pack(name),
         graph.paths.state(name),
         {run.id: graph.paths.pack(graph.pack_of[run.id]) for run in pack.parents},
-        stale,
-        device_of(graph.config.user["device"]),
+        stale_packs(graph) + stale_parts(graph),
+        device_of(graph.config.user["device"], graph.config.root / "scratch"),
         interval_s,
     ).run()
+
+
+def refuse_unbuilt(pack: Pack, name: str) -> None:
+    """Refuse a pack whose specs name what no code does yet.
+
+    Raises:
+        UserError: names it.
+    """
+    spec = pack.runs[0].spec
+    entries = {entry.module: entry for kind in CATALOGUE.values() for entry in kind.values()}
+    missing = [module for module in pack.modules if not entries[module].there()]
+    if spec.precision != "float32":
+        missing.append(f"precision {spec.precision}")
+    if spec.start and spec.start["take"] == "backbone":
+        missing.append("take: backbone")
+    if missing:
+        words = ", ".join(missing)
+        raise UserError(f"pack '{name}' ({pack.runs[0].label}): not there yet: {words}")
+
+
+def stale_packs(graph: Graph) -> list[Path]:
+    """Folders of packs that the configuration does not name any more."""
+    folders = sorted((graph.paths.results / "packs").glob("*"))
+    return [path for path in folders if path.name not in graph.packs]
+
+
+def stale_parts(graph: Graph) -> list[Path]:
+    """Finished parts of jobs that were stopped and whose packs are named otherwise now."""
+    folders = sorted(graph.paths.scratch.glob("*/part-*"))
+    return [path for path in folders if path.parent.name not in graph.packs]
+
+
+def prune(graph: Graph, delete: bool) -> str:
+    """List the packs and parts that no configuration names, or remove them; returns a line."""
+    stale = [*stale_packs(graph), *{path.parent: None for path in stale_parts(graph)}]
+    for path in stale:
+        print(path)
+        if delete:
+            shutil.rmtree(path)
+    done = "removed" if delete else "could be removed: `refigure prune --yes` does"
+    return f"{len(stale)} folders {done}; {len(graph.packs)} packs are in the configuration"
+
+
+def write_summary(graph: Graph) -> None:
+    """Write the verdict table of all built papers."""
+    path = graph.paths.results / "all"
+    temporary = path.with_name(f".all.{os.getpid()}")
+    temporary.write_text(verdict_table(graph, graph.built), encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def measure(graph: Graph, part: str) -> None:
@@ -66,7 +116,7 @@ def measure(graph: Graph, part: str) -> None:
     roles = graph.measured(part)
     probe = graph.probe_of_part[part]
     function = function_of(probe.measure, f"probe {probe.name}")
-    device = device_of(graph.config.user["device"])
+    device = device_of(graph.config.user["device"], graph.config.root / "scratch")
     rows: list[dict[str, Any]] = []
     for group in groups(graph, probe, roles, device):
         for row in function(group, **probe.options):

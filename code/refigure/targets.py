@@ -48,5 +48,7 @@ def check(config: Config, target: str) -> None:
         graph.measured(name)
     elif kind == "packs" and len(parts) == 5:
         graph.pack(parts[3])
+    elif kind == "data" and name not in graph.recipes:
+        raise UserError(f"target '{target}': no such data{suggest(name, graph.recipes)}")
     elif kind == "experiments":
         graph.experiment(name, f"target '{target}'")

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from refigure.tables.sphere import best_cell, borders, majority, regime_at
+from refigure.tables.sphere import best_cells, borders, majority, regime_at
 from refigure.verdict import (
     HOLDS,
     Estimate,
@@ -92,6 +93,8 @@ def better_within_r1(
         return missing(f"fewer than 3 ELRs in regime 1 of {family}")
     findings = []
     whole = [seed for _, seed in runs.groupby("seed") if len(seed) == runs["rate"].nunique()]
+    if not whole:
+        return missing(f"no seed has every ELR of regime 1 of {family}")
     for column, name in (("final_train_loss", "final loss"), ("final_test_error", "test error")):
         by_seed = [spearman(seed["rate"], seed[column]) for seed in whole]
         known = None if None in by_seed else Estimate.of(by_seed, "seeds")
@@ -141,7 +144,8 @@ def same_equilibrium(regimes: pd.DataFrame, switched: pd.DataFrame, difference: 
     Args:
         regimes: of `tables.sphere.regimes`, holding M1.
         switched: of `tables.sphere.switched`.
-        difference: relative to the run from the initial state, seed by seed.
+        difference: relative to the run from the initial state, seed by seed; a seed that lost its
+            level, by divergence, leaves its cell open.
     """
     if not len(switched):
         return missing(ABSENT)
@@ -153,11 +157,15 @@ def same_equilibrium(regimes: pd.DataFrame, switched: pd.DataFrame, difference: 
         fresh = runs[runs["plr"].isna()].set_index("seed")
         for plr, moved in runs.dropna(subset="plr").groupby("plr"):
             for column, level in LEVELS.items():
-                ratio = (moved.set_index("seed")[column] / fresh[column] - 1).dropna()
+                own = moved.set_index("seed")[column]
+                seeds = own.index.intersection(fresh.index)
+                if not len(seeds):
+                    reason = f"no seed has ELR {elr:g} both from {plr:g} and from the start"
+                    findings.append(missing(reason))
+                    continue
+                ratio = _over_seeds(own[seeds] / fresh.loc[seeds, column] - 1)
                 name = f"{level} at ELR {elr:g} from {plr:g}, relative difference"
-                if not len(ratio):
-                    return missing(f"no seed has ELR {elr:g} both from {plr:g} and from the start")
-                findings.append(within(_over_seeds(ratio), -difference, difference, name=name))
+                findings.append(within(ratio, -difference, difference, name=name))
     return all_of(*findings) if findings else missing("no target ELR in regime 2")
 
 
@@ -196,7 +204,8 @@ def slow_border(convergence_times: pd.DataFrame, exponent: float) -> Finding:
     ELR at which it diverges.
 
     Decided on the ELRs at which every seed has converged within the cap; that others have not
-    agrees with the claim. The exponent is fitted seed by seed.
+    agrees with the claim. The exponent is fitted seed by seed, and is not determined unless an ELR
+    above all of those was tried: ELR* lies at most there.
 
     Args:
         convergence_times: of `tables.sphere.convergence_times`.
@@ -206,38 +215,43 @@ def slow_border(convergence_times: pd.DataFrame, exponent: float) -> Finding:
         return missing(ABSENT)
     by_elr = convergence_times.groupby("elr")["epochs_to_converge"]
     whole = convergence_times[by_elr.transform("count") == by_elr.transform("size")]
-    beyond = convergence_times.loc[~convergence_times["elr"].isin(whole["elr"]), "elr"].min()
     if whole["elr"].nunique() < 4:
         return missing("fewer than 4 ELRs converge within the cap")
+    times = _by_rate(whole, "elr", "epochs_to_converge")
+    grows = monotone(times, "increasing", ties=0, name="epochs to converge, ELR")
+    beyond = convergence_times["elr"][convergence_times["elr"] > whole["elr"].max()].min()
+    if np.isnan(beyond):
+        return all_of(grows, missing("no ELR seen beyond the border"))
     fitted = [
         fit_exponent(seed["elr"], seed["epochs_to_converge"], beyond)
         for _, seed in whole.groupby("seed")
     ]
-    times = _by_rate(whole, "elr", "epochs_to_converge")
-    return all_of(
-        monotone(times, "increasing", ties=0, name="epochs to converge, ELR"),
-        above(Estimate.of(fitted, "seeds"), exponent, name="exponent"),
-    )
+    if np.isnan(fitted).any():
+        return all_of(grows, missing("exponent not determined: ELR* is at an end of its search"))
+    return all_of(grows, above(Estimate.of(fitted, "seeds"), exponent, name="exponent"))
 
 
-def fit_exponent(elrs: Sequence[float], epochs: Sequence[float], beyond: float = np.nan) -> float:
+def fit_exponent(elrs: Sequence[float], epochs: Sequence[float], beyond: float) -> float:
     """p of epochs = c (ELR* - ELR)^-p, by least squares of log epochs.
+
+    ELR* is searched between the largest ELR and the one beyond. Where it fits best at an end, the
+    times are no power of a distance within: NaN.
 
     Args:
         elrs: that converge, at least 4.
         epochs: of each, positive.
-        beyond: the smallest ELR that did not converge, which bounds ELR*; NaN: twice the largest.
+        beyond: the smallest ELR above them that did not converge, which bounds ELR*.
     """
     elrs, logs = np.asarray(elrs, float), np.log(np.asarray(epochs, float))
-    largest = elrs.max()
-    room = (beyond if np.isfinite(beyond) else 2 * largest) - largest
-    best = (np.inf, np.nan)
-    for critical in largest + room * np.geomspace(1e-4, 1, 400):
+    searched = elrs.max() + (beyond - elrs.max()) * np.geomspace(1e-4, 1, 400)
+    residuals, exponents = [], []
+    for critical in searched:
         distance = np.log(critical - elrs)
         line = np.polynomial.Polynomial.fit(distance, logs, 1)
-        residual = float(np.square(line(distance) - logs).sum())
-        best = min(best, (residual, -float(line.convert().coef[1])))
-    return best[1]
+        residuals.append(float(np.square(line(distance) - logs).sum()))
+        exponents.append(-float(line.convert().coef[1]))
+    best = int(np.argmin(residuals))
+    return exponents[best] if 0 < best < searched.size - 1 else np.nan
 
 
 def better_optima(
@@ -249,8 +263,8 @@ def better_optima(
     """C7: fine-tuning from regime 2 ends at a lower test error than the best run of regime 1, by
     more than 2 standard errors over the seeds.
 
-    Judged on cells all of whose runs have converged. Families of one seed decide nothing where
-    another has more; they are recorded.
+    Judged on the `tables.sphere.best_cells`, seed by seed. Families of one seed decide nothing
+    where another has more; they are recorded.
 
     Args:
         regimes: of `tables.sphere.regimes`.
@@ -262,11 +276,8 @@ def better_optima(
         return missing(ABSENT)
     findings = {}
     for family in families:
-        alone = regimes[(regimes["family"] == family) & (regimes["regime"] == 1)]
-        alone = alone.assign(converged=alone["final_train_loss"] < converged_loss)
-        tuned = finetuned[(finetuned["family"] == family) & (finetuned["start_regime"] == 2)]
-        (elr,), before = best_cell(alone, ["elr"], "final_test_error")
-        (plr, target), after = best_cell(tuned, ["plr", "elr"], "test_error")
+        alone, tuned = best_cells(regimes, finetuned, family, converged_loss)
+        ((elr,), before), ((plr, target), after) = alone, tuned
         seeds = before.index.intersection(after.index)
         if not len(seeds):
             continue
@@ -289,12 +300,21 @@ def better_optima(
 
 
 def toy_thresholds(
-    toy_levels: pd.DataFrame, loss: float, near: float, near_to: float, far: float, far_to: float
+    toy_levels: pd.DataFrame,
+    toy_borders: pd.DataFrame,
+    loss: float,
+    near: float,
+    near_to: float,
+    far: float,
+    far_to: float,
 ) -> Finding:
     """C8: the toy converges below ELR 1 / sum(alpha) and stays at the predicted level above.
 
+    How far its measured borders, levels and 2-cycle are from the closed forms is recorded.
+
     Args:
         toy_levels: of `tables.toy.levels`; `product` is ELR * sum(alpha).
+        toy_borders: of `tables.toy.measured_borders`.
         loss: the largest final F of all starts is below it where the product is below 0.99.
         near: relative difference of mean F to the theory, for products of 1.01 to `near_to`.
         near_to: a product.
@@ -308,10 +328,13 @@ def toy_thresholds(
     wrong = (large["loss_mean"] / large["loss_theory"] - 1).abs()
     is_near = large["product"] <= near_to
     is_far = ~is_near & (large["product"] <= far_to)
+    kind = toy_borders["quantity"].str.split(" at ").str[0]
+    errors = toy_borders["relative_error"].groupby(kind, sort=False).max()
     return all_of(
         below(small["loss_max"].max(), loss, name="largest F below the threshold"),
         at_most(wrong[is_near].max(), near, name=f"difference to theory up to {near_to:g}"),
         at_most(wrong[is_far].max(), far, name=f"difference to theory up to {far_to:g}"),
+        *(_noted(f"{name}: largest relative error", error) for name, error in errors.items()),
     )
 
 
@@ -348,7 +371,8 @@ def conventional(
     """C10: with weight decay the instantaneous ELR decides: jumps at the border of regimes 1 and 2,
     an equilibrium inside regime 2.
 
-    The ELR of a jump is that of the epoch before its onset: see `tables.decay.jumps`. The sphere's
+    The ELR of a jump is that of the epoch measured before its onset: see `tables.decay.jumps`. It
+    is bounded from below only; how many times the last ELR of regime 1 it is, is recorded. The sphere's
     grid tells the interval of regime 2 up to its gaps: it is taken from the last ELR of regime 1 to
     the first of regime 3.
 
@@ -369,18 +393,22 @@ def conventional(
     findings = []
     if len(jumps):
         onsets = jumps["elr_before"]
+        smallest, middle = _or_none(onsets.min()), _or_none(onsets.median())
         findings += [
-            at_least(onsets.min(), onset_share * last_r1, name="smallest ELR at a jump"),
-            at_least(onsets.median(), last_r1, name=f"median ELR at {len(onsets)} jumps"),
+            at_least(smallest, onset_share * last_r1, name="smallest ELR at a jump"),
+            at_least(middle, last_r1, name=f"median ELR at {len(onsets)} jumps"),
         ]
+        for jump in jumps.itertuples():
+            name = f"ELR before jump {jump.jump} over last R1, {_run_name(jump)}"
+            findings.append(_noted(name, jump.elr_before / last_r1))
     else:
         findings.append(missing("no jump in any run"))
     settled = runs[
         (runs["jumps"] == 0) & runs["stationary"] & (runs["trailing_loss"] > stationary_loss)
     ]
     for run in settled.itertuples():
-        name = f"settled ELR, LR {run.lr:g} WD {run.wd:g}"
-        findings.append(within(run.trailing_elr, last_r1, first_r3, name=name))
+        name = f"settled ELR, {_run_name(run)}"
+        findings.append(within(_or_none(run.trailing_elr), last_r1, first_r3, name=name))
     if not len(settled):
         findings.append(missing("no run without jumps is stationary"))
     return all_of(*findings)
@@ -411,7 +439,16 @@ def _over_seeds(values: pd.Series) -> Estimate | None:
 
 def _noted(name: str, value: float) -> Finding:
     """A number that decides nothing."""
-    return exact(True, numbers={name: float(value) if np.isfinite(value) else None})
+    return exact(True, numbers={name: _or_none(value)})
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _run_name(row: NamedTuple) -> str:
+    """A run with weight decay, of a row of its table."""
+    return f"LR {row.lr:g} WD {row.wd:g} seed {row.seed}"
 
 
 def _seeds(finding: Finding) -> int:

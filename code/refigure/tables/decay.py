@@ -1,4 +1,4 @@
-"""Runs with weight decay: the jumps of their training loss, the periods between, and their class.
+"""Runs with weight decay: the jumps of their training loss, and their class.
 
 Functions take the histories of runs with axes lr and wd: one row a run and epoch, sorted by run and
 step, with weight_norm and the effective learning rate `elr`, lr over the squared norm of the
@@ -32,15 +32,6 @@ JUMPS = {
     **{f"{name}_{place}": float for name in MEASURED for place in ("onset", "calm_end")},
     "elr_before": float,
     "weight_norm_max": float,
-}
-PERIODS = {
-    **KEY,
-    "period": "int64",
-    "start": float,
-    "end": float,
-    "epochs": float,
-    "loss_min": float,
-    "test_error": float,
 }
 RUNS = {
     **KEY,
@@ -139,22 +130,6 @@ def jumps(
                 }
             )
     return _frame(rows, JUMPS)
-
-
-def periods(jumps: pd.DataFrame) -> pd.DataFrame:
-    """The periods that end with a jump: the first from epoch 0, the others from the jump before.
-
-    Args:
-        jumps: of `jumps`.
-
-    Returns:
-        Columns `PERIODS`; `test_error` is that of the calm state at the period's end.
-    """
-    start = jumps.groupby([*KEY])["onset"].shift(fill_value=0.0) if len(jumps) else []
-    columns = {"jump": "period", "onset": "end", "test_error_calm_end": "test_error"}
-    frame = jumps.rename(columns=columns).assign(start=start)
-    frame["epochs"] = frame["end"] - frame["start"]
-    return frame[list(PERIODS)].astype(PERIODS)
 
 
 def runs(

@@ -22,15 +22,16 @@ REGIMES = {
     "elr": float,
     "seed": "int64",
     "regime": "int64",
+    "majority": "int64",
     "train_loss": float,
     "train_error": float,
     "test_error": float,
     "test_error_recomputed": float,
     "effective_gradient_norm": float,
-    "train_loss_std": float,
-    "effective_gradient_norm_std": float,
     "train_loss_half": float,
     "effective_gradient_norm_half": float,
+    "train_loss_half_std": float,
+    "effective_gradient_norm_half_std": float,
     "final_train_loss": float,
     "final_test_error": float,
     "loss_slope": float,
@@ -112,7 +113,7 @@ SMALLEST_LOSS = 1e-12
 """What a loss of exactly 0 counts as in a logarithm."""
 
 
-def regimes(classes: Mapping[str, int] | None = None, **families: pd.DataFrame) -> pd.DataFrame:
+def regimes(**families: pd.DataFrame) -> pd.DataFrame:
     """The regime of each run, and the levels by which it is told.
 
     Over the trailing quarter of epochs: regime 3 if the mean train error is above chance minus 3
@@ -122,18 +123,17 @@ def regimes(classes: Mapping[str, int] | None = None, **families: pd.DataFrame) 
     plateau counts as 2.
 
     Args:
-        classes: family -> number of classes where it is not 10.
-        families: histories by family, named in lower case.
+        families: histories by family, named in lower case, with the error of a guess as `chance`.
 
     Returns:
-        Columns `REGIMES`, one row a run. A family whose runs differ in width has one name a width,
+        Columns `REGIMES`, one row a run; `majority` is that of the seeds. A family whose runs differ in width has one name a width,
         such as "A9 k=8".
 
     Source: specification three-regimes, section 6.7.
     """
     rows = []
     for family, axis, run in _runs(families):
-        chance = 100 * (1 - 1 / (classes or {}).get(family, 10))
+        chance = run["chance"].max()  # constant, where it was measured
         name = f"{family} k={run['k'].iloc[0]:g}" if "k" in run else family
         rate = run[axis].iloc[0]
         rows.append(
@@ -147,7 +147,10 @@ def regimes(classes: Mapping[str, int] | None = None, **families: pd.DataFrame) 
                 "chance": chance,
             }
         )
-    return _frame(rows, REGIMES)
+    found = pd.DataFrame(rows)
+    for _, own in found.groupby("family") if rows else []:
+        found.loc[own.index, "majority"] = own["rate"].map(majority(own))
+    return _frame(found.to_dict("records"), REGIMES)
 
 
 def borders(regimes: pd.DataFrame) -> pd.DataFrame:
@@ -271,48 +274,68 @@ def best_errors(
 ) -> pd.DataFrame:
     """The best test error of regime 1 alone, and after fine-tuning from regime 2.
 
-    Best is the cell with the lowest mean over seeds, of cells all of whose runs have converged.
-
     Args:
         regimes: of `regimes`.
         finetuned: of `finetuned`.
         converged_loss: the final train loss below which a run of regime 1 is judged.
 
     Returns:
-        Columns `BEST_ERRORS`, one row a family of `finetuned`; errors in percent with their
+        Columns `BEST_ERRORS`, one row a family of `finetuned`, of its `best_cells`; errors in percent with their
         standard errors over the seeds, NaN for one seed.
     """
     rows = []
     for family in finetuned["family"].unique():
-        own = regimes[regimes["family"] == family]
-        alone = own.assign(
-            converged=(own["regime"] == 1) & (own["final_train_loss"] < converged_loss)
-        )
-        tuned = finetuned[finetuned["family"] == family]
-        tuned = tuned.assign(converged=tuned["converged"] & (tuned["start_regime"] == 2))
-        (elr,), errors = best_cell(alone, ["elr"], "final_test_error")
-        (plr, target), tuned_errors = best_cell(tuned, ["plr", "elr"], "test_error")
+        alone, tuned = best_cells(regimes, finetuned, family, converged_loss)
+        ((elr,), errors), ((plr, target), tuned_errors) = alone, tuned
         r1 = (elr, errors.mean(), errors.sem(), len(errors))
         after = (plr, target, tuned_errors.mean(), tuned_errors.sem(), len(tuned_errors))
         rows.append(dict(zip(BEST_ERRORS, (family, *r1, *after))))
     return _frame(rows, BEST_ERRORS)
 
 
-def best_cell(
-    runs: pd.DataFrame, axes: list[str], error: str
-) -> tuple[tuple[float, ...], pd.Series]:
+Best = tuple[tuple[float, ...], pd.Series]
+"""The values of the axes of a cell, NaN where no cell counts, and its errors, seed -> error."""
+
+
+def best_cells(
+    regimes: pd.DataFrame, finetuned: pd.DataFrame, family: str, converged_loss: float
+) -> tuple[Best, Best]:
+    """The cells with the lowest mean test error over their seeds, without and with fine-tuning.
+
+    A cell counts if all of its runs are in regime 1, or have started in regime 2 where they are
+    fine-tuned, and have converged.
+
+    Args:
+        regimes: of `regimes`.
+        finetuned: of `finetuned`.
+        family: in upper case.
+        converged_loss: the final train loss below which a run of regime 1 is judged.
+
+    Returns:
+        Of regime 1 (axis elr), and of runs fine-tuned from regime 2 (axes plr and elr).
+    """
+    alone = regimes[regimes["family"] == family]
+    counts = (alone["regime"] == 1) & (alone["final_train_loss"] < converged_loss)
+    tuned = finetuned[finetuned["family"] == family]
+    tuned_counts = tuned["converged"] & (tuned["start_regime"] == 2)
+    return (
+        best_cell(alone.assign(counts=counts), ["elr"], "final_test_error"),
+        best_cell(tuned.assign(counts=tuned_counts), ["plr", "elr"], "test_error"),
+    )
+
+
+def best_cell(runs: pd.DataFrame, axes: list[str], error: str) -> Best:
     """The cell with the lowest mean error over its seeds, and its errors by seed.
 
     Args:
-        runs: with `axes`, `seed`, `converged` and the error; a cell counts if all of its runs have
-            converged.
+        runs: with `axes`, `seed`, `counts` and the error; a cell counts if all of its runs do.
         axes: what tells cells apart.
         error: a column.
 
     Returns:
         The values of the axes, NaN where no cell counts, and seed -> error.
     """
-    whole = runs[runs.groupby(axes)["converged"].transform("all").astype(bool)]
+    whole = runs[runs.groupby(axes)["counts"].transform("all").astype(bool)]
     means = whole.groupby(axes)[error].mean().dropna()
     if not len(means):
         return (np.nan,) * len(axes), pd.Series(dtype=float)
@@ -462,7 +485,7 @@ def _runs(families: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, str, pd.D
 
 
 def _levels(run: pd.DataFrame) -> dict[str, float]:
-    quarter = trailing(run, 0.25)
+    quarter, half = trailing(run, 0.25), trailing(run, 0.5)
     names = ("train_loss", "train_error", "test_error", "test_error_recomputed")
     means = {name: _mean(quarter, name) for name in (*names, "effective_gradient_norm")}
     first = run[run["epoch"] == 0]
@@ -471,13 +494,13 @@ def _levels(run: pd.DataFrame) -> dict[str, float]:
         **means,
         "train_loss_half": loss_half,
         "effective_gradient_norm_half": norm_half,
-        "train_loss_std": quarter["train_loss"].std(),
-        "effective_gradient_norm_std": (
-            quarter["effective_gradient_norm"].std() if "effective_gradient_norm" in run else np.nan
+        "train_loss_half_std": half["train_loss"].std(),
+        "effective_gradient_norm_half_std": (
+            half["effective_gradient_norm"].std() if "effective_gradient_norm" in run else np.nan
         ),
         "final_train_loss": _final(run, "train_loss"),
         "final_test_error": _final(run, "test_error"),
-        "loss_slope": slope(trailing(run, 0.5)),
+        "loss_slope": slope(half),
         "first_train_loss": _mean(first, "train_loss"),
         "first_gradient_norm": _mean(first, "effective_gradient_norm"),
         "epochs": run["epoch"].max(),

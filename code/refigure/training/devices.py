@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import fcntl
+from pathlib import Path
+
 import torch
 
 from refigure.errors import UserError
 
+_HELD = []  # locks of this process, which the system releases with it
 
-def device_of(wanted: str) -> torch.device:
+
+def device_of(wanted: str, locks: Path) -> torch.device:
     """The device of `auto`, `cpu` or `cuda[:n]`.
 
+    `auto` takes a GPU that no other job of this checkout holds, the first where all are taken.
     One thread on a CPU: sums over several threads change with their number.
+
+    Args:
+        locks: folder of the lock files, one a GPU.
 
     Raises:
         UserError: a GPU is asked for by name and there is none.
     """
     torch.set_num_threads(1)
     if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", free_device(torch.cuda.device_count(), locks))
     try:
         device = torch.device(wanted)
     except RuntimeError:
@@ -25,3 +36,23 @@ def device_of(wanted: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"config: device '{wanted}' is asked for, but torch finds no GPU")
     return device
+
+
+def free_device(count: int, locks: Path) -> int:
+    """The first of some devices that nobody holds, held from now on; 0 where all are held.
+
+    Where a queue shows a job one device only, there is nothing to choose and nothing is locked.
+    """
+    if count == 1:
+        return 0
+    locks.mkdir(parents=True, exist_ok=True)
+    for device in range(count):
+        lock = (locks / f"gpu-{device}.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        _HELD.append(lock)
+        return device
+    return 0

@@ -15,8 +15,8 @@ from refigure.models.layers import Statistics
 from refigure.spec import Spec
 from refigure.tasks import Task
 from refigure.training.history import History
+from refigure.training.passes import Moment, train_pass
 from refigure.training.points import Moments, Points, Snapshot, rows_of
-from refigure.training.recorders import ARRAYS, Moment, train_pass
 from refigure.training.stack import Stack
 
 
@@ -97,6 +97,8 @@ class Training:
             for record in self.records
         }
         self.stop_below = spec.stop and spec.stop["train_loss_below"]
+        # What a stop or a point reads is measured at the end of every epoch, whatever its clock.
+        self.needed = self.points.reads | ({"train"} if spec.stop else set())
         networks, device = self.stack.networks, self.stack.flat.device
         self.alive = torch.ones(networks, dtype=torch.bool, device=device)
         self.ended = torch.full((networks,), -1, dtype=torch.int64)
@@ -138,7 +140,7 @@ class Training:
                 self._end_of_epoch()
                 after_epoch(self)
             elif self._due_within_epoch():
-                self._measure()
+                self._measure(self._due())
             between_steps(self)
         self.ended[self.ended < 0] = self.epoch
         return Trained(
@@ -221,7 +223,7 @@ class Training:
         newly = ~alive & (self.ended < 0)
         self.ended[newly] = self.epoch
         self.diverged |= newly & ~self.stopped
-        measured = self._measure()
+        measured = self._measure(self._due())
         if self.step > self.first_step:
             mean = self.running_loss.cpu() / self.steps_per_epoch
             mean = torch.where(alive, mean, float("nan"))
@@ -230,6 +232,8 @@ class Training:
         self.points.update(self.epoch, self._copy, alive, measured, self._moments_of)
         if self.stop_below is not None and self.step > self.first_step:
             reached = alive & (measured["train_loss"] < self.stop_below)
+            if reached.any() and "test_error" not in measured:
+                self._measure([record for record in self.records if record["name"] == "test"])
             self._finish(reached)
 
     def _finish(self, reached: Tensor) -> None:
@@ -255,8 +259,7 @@ class Training:
 
     def _is_due(self, record: Mapping[str, Any], whole: bool) -> bool:
         clock = record["every"]
-        needed = self.points.needs_every_epoch() or self.stop_below is not None
-        if whole and needed and record["name"] in ("train", "test"):
+        if whole and record["name"] in self.needed:
             return True
         if "steps" in clock:
             return (
@@ -269,9 +272,8 @@ class Training:
     def _due_within_epoch(self) -> bool:
         return any("steps" in record["every"] for record in self.records) and bool(self._due())
 
-    def _measure(self) -> dict[str, Tensor]:
-        """Take the measures that are due at this step; returns the scalars, on the CPU."""
-        due = self._due()
+    def _measure(self, due: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """Take some measures at this step; returns the scalars, on the CPU."""
         if not due:
             return {}
         names = {record["name"] for record in due}
@@ -292,7 +294,7 @@ class Training:
                 # What a network that ended would give is no measure of it.
                 measured = value.detach().double().cpu()
                 measured = rows_of(alive, measured, torch.full_like(measured, float("nan")))
-                if record["name"] in ARRAYS:
+                if measured.dim() > 1:
                     self.history.add_array(self.step, name, measured)
                 else:
                     scalars[name] = measured

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from refigure.catalogue import named
 from refigure.models.layers import Statistics
-from refigure.training.events import DETECTORS
 from refigure.training.stack import Stack
 
 Moments = dict[str, tuple[Tensor, Tensor]]
@@ -114,9 +114,12 @@ class Points:
         self.definitions = {key: json.loads(key) for key in sorted(self.wanted)}
         self.detectors: dict = {}
 
-    def needs_every_epoch(self) -> bool:
-        """Whether a point rests on a measure of every epoch."""
-        return any("best" in point or "event" in point for point in self.definitions.values())
+    @property
+    def reads(self) -> set[str]:
+        """The recorders that a point needs at the end of every epoch."""
+        points = self.definitions.values()
+        events = {"train"} if any("event" in point for point in points) else set()
+        return events | ({"train", "test"} if any("best" in point for point in points) else set())
 
     def update(
         self,
@@ -171,7 +174,7 @@ class Points:
 
     def _watch(self, key, point, snapshot, alive, measured) -> None:
         if key not in self.detectors:
-            self.detectors[key] = DETECTORS[point["event"]](point, len(alive))
+            self.detectors[key] = named("event", point["event"]).build(point, len(alive))
         keep, fired = self.detectors[key].update(measured["train_loss"])
         if (fired & alive).any():
             held = self.aside[key]
@@ -226,7 +229,7 @@ class Points:
             self.best[key] = parts["value"].cpu()
         for key, parts in grouped.get("detector", {}).items():
             point = self.definitions[key]
-            detector = DETECTORS[point["event"]](point, len(parts["armed"]))
+            detector = named("event", point["event"]).build(point, len(parts["armed"]))
             detector.state = {name: value.cpu() for name, value in parts.items()}
             detector.state["armed"] = detector.state["armed"].bool()
             self.detectors[key] = detector

@@ -1,134 +1,33 @@
-"""Measures taken during training, so that no checkpoint is read a second time."""
+"""Measures taken during training, so that no checkpoint is read a second time.
+
+A recorder takes the networks at a moment and gives values by name: of one number a network, which
+become columns of the history, or of several, which become arrays.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from refigure.models.layers import Statistics
-from refigure.training.stack import Stack
-
-
-@dataclass
-class TrainPass:
-    """One pass over the training set in train mode, by which several recorders measure.
-
-    Args:
-        loss, error: means over the images, (networks,); the error in percent.
-        gradient_norm: mean over batches of the norm of the batch gradient, (networks,), over all
-            trained weights; `invariant_gradient_norm` over the scale-invariant ones.
-        filter_gradient_norm: the same mean by filter, (networks, filters).
-        statistics: batch norm's moments over the whole training set.
-    """
-
-    loss: Tensor
-    error: Tensor
-    statistics: Statistics
-    gradient_norm: Tensor | None = None
-    invariant_gradient_norm: Tensor | None = None
-    filter_gradient_norm: Tensor | None = None
-
-
-@dataclass
-class Moment:
-    """The networks at one step, as recorders see them; what two recorders need is made once.
-
-    Args:
-        task, stack, statistics, optimiser: of the stack, at this step; the recorders of this
-            file need a task that scores images.
-        start: the flat parameters at the run's first epoch.
-        gradient: whether the pass over the training set takes gradients.
-        filters: whether it takes them by filter.
-        factor: of the learning rate, by the schedule.
-    """
-
-    task: Any
-    stack: Stack
-    statistics: Statistics
-    optimiser: Any
-    start: Tensor
-    gradient: bool
-    filters: bool = False
-    factor: float = 1.0
-
-    @cached_property
-    def train_pass(self) -> TrainPass:
-        """Loss, error, gradient norms and batch-norm moments over the training set.
-
-        In train mode (batch statistics), in stored order, as the authors' code measures:
-        three-regimes, sections 6.1 and 6.2. No buffer of the networks is moved.
-        """
-        return train_pass(self.task, self.stack, self.statistics, self.gradient, self.filters)
-
-    def test(self, statistics: Statistics) -> tuple[Tensor, Tensor]:
-        """Loss and error (percent) on the test set with given running moments, (networks,) each."""
-        return test_pass(self.task, self.stack.parameters, statistics)
-
-
-def train_pass(
-    task: Any, stack: Stack, statistics: Statistics, gradient: bool, filters: bool
-) -> TrainPass:
-    """See `Moment.train_pass`."""
-    moments = statistics.in_mode("recompute")
-    networks, parameters = stack.networks, stack.parameters
-    sums: dict[str, Any] = {"loss": 0.0, "error": 0.0, "all": 0.0, "invariant": 0.0, "filters": 0.0}
-    images = batches = 0
-    with torch.set_grad_enabled(gradient):
-        for batch in task.evaluation("train", networks):
-            logits = task.model.forward(parameters, batch.images, moments)
-            loss, error = task.scores(logits, batch.labels)
-            if gradient:
-                rows = stack.gradient(loss.mean(1))
-                sums["all"] += rows.norm(dim=1)
-                if stack.invariant:
-                    sums["invariant"] += rows[:, : stack.invariant].norm(dim=1)
-                if filters:
-                    sums["filters"] += stack.filter_norms(rows)
-            sums["loss"] += loss.detach().double().sum(1)
-            sums["error"] += error.sum(1)
-            images += batch.labels.shape[1]
-            batches += 1
-    measured = TrainPass(sums["loss"] / images, 100 * sums["error"] / images, moments)
-    if gradient:
-        measured.gradient_norm = sums["all"] / batches
-        if stack.invariant:
-            measured.invariant_gradient_norm = sums["invariant"] / batches
-        if filters:
-            measured.filter_gradient_norm = sums["filters"] / batches
-    return measured
-
-
-@torch.no_grad()
-def test_pass(
-    task: Any, parameters: Mapping[str, Tensor], statistics: Statistics
-) -> tuple[Tensor, Tensor]:
-    """Mean loss and error (percent) on the test set in eval mode, (networks,) each."""
-    running = statistics.in_mode("running")
-    networks = len(next(iter(parameters.values())))
-    losses = errors = images = 0
-    for batch in task.evaluation("test", networks):
-        loss, error = task.scores(
-            task.model.forward(parameters, batch.images, running), batch.labels
-        )
-        losses = losses + loss.double().sum(1)
-        errors = errors + error.sum(1)
-        images += batch.labels.shape[1]
-    return losses / images, 100 * errors / images
+from refigure.training.passes import Moment
 
 
 def train(moment: Moment, settings: Mapping[str, Any]) -> dict[str, Tensor]:
-    """train_loss, train_error; with `gradient`: gradient_norm and effective_gradient_norm.
+    """train_loss, train_error, chance; with `gradient`: gradient_norm, effective_gradient_norm.
 
     The effective gradient norm is that of the scale-invariant weights times their norm, which a
     rescaling leaves as it is.
     """
     measured = moment.train_pass
-    columns = {"train_loss": measured.loss, "train_error": measured.error}
+    chance = 100 * (1 - 1 / moment.task.data.classes)
+    columns = {
+        "train_loss": measured.loss,
+        "train_error": measured.error,
+        "chance": torch.full_like(measured.loss, chance),
+    }
     if settings["gradient"]:
         columns["gradient_norm"] = measured.gradient_norm
         if measured.invariant_gradient_norm is not None:
@@ -179,7 +78,3 @@ def filters(moment: Moment, settings: Mapping[str, Any]) -> dict[str, Tensor]:
     lr = moment.factor * moment.optimiser.effective_lr(stack) * norms.square().sum(1)
     steps = lr[:, None] * moment.train_pass.filter_gradient_norm / norms
     return {"filter_norm": norms, "filter_step": steps}
-
-
-ARRAYS = ("filters",)
-"""Recorders that give arrays rather than scalars."""

@@ -1,4 +1,4 @@
-"""Online detectors of events in a run, which keep a point when one happens."""
+"""The end of the calm before the n-th jump of the training loss, found while training."""
 
 from __future__ import annotations
 
@@ -59,4 +59,6 @@ class CalmEnd:
         return keep, fired
 
 
-DETECTORS = {"calm_end": CalmEnd}
+def build(settings: Mapping[str, Any], networks: int) -> CalmEnd:
+    """The detector of some networks."""
+    return CalmEnd(settings, networks)

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: a factor of the learning rate at each step."""
+"""Flat, then half a cosine to 0 at the end of the period, after a linear warm-up."""
 
 from __future__ import annotations
 
@@ -8,21 +8,7 @@ from typing import Any
 
 
 def build(settings: Mapping[str, Any], epochs: int) -> Callable[[float], float]:
-    """The schedule of that name: epoch (a real number, counted from 0) -> factor.
-
-    Raises:
-        ValueError: there is no such schedule.
-    """
-    name = settings["name"]
-    if name == "constant":
-        return lambda epoch: 1.0
-    if name == "cosine":
-        return _cosine(settings, epochs)
-    raise ValueError(f"unknown schedule '{name}'")
-
-
-def _cosine(settings: Mapping[str, Any], epochs: int) -> Callable[[float], float]:
-    """Flat, then half a cosine to 0 at the end of the period, after a linear warm-up."""
+    """Epoch (a real number, counted from 0) -> factor."""
     warmup, flat = settings["warmup"], settings["flat"]
     period = settings["period"] or epochs - flat - warmup
 

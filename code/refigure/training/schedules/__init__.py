@@ -1,0 +1,1 @@
+"""Learning-rate schedules, one file each: a factor of the learning rate at each moment."""
