@@ -13,6 +13,7 @@ from refigure.models import convnet
 from refigure.models.layers import Statistics
 from refigure.tables import decay, sphere, toy
 from refigure.training import recorders
+from refigure.training.passes import TrainPass
 from refigure.training.stack import Stack
 
 ROOT = Path(__file__).parents[1]
@@ -43,8 +44,8 @@ def written() -> dict[str, dict]:
 
 
 COLUMNS = {
-    "regimes": sphere.REGIMES,
-    "borders": sphere.BORDERS,
+    "regimes_main": sphere.REGIMES,
+    "borders_main": sphere.BORDERS,
     "equal_loss": sphere.EQUAL_LOSS,
     "finetuned": sphere.FINETUNED,
     "best_errors": sphere.BEST_ERRORS,
@@ -53,7 +54,6 @@ COLUMNS = {
     "curvature": sphere.CURVATURE,
     "random_walk": sphere.RANDOM_WALK,
     "decay_jumps": decay.JUMPS,
-    "decay_periods": decay.PERIODS,
     "decay_runs": decay.RUNS,
 }
 
@@ -112,9 +112,10 @@ def test_the_page_has_what_the_recorders_measure():
         start=stack.flat,
         statistics=Statistics.fresh(model.normalised, 1),
         factor=1.0,
+        task=SimpleNamespace(data=SimpleNamespace(classes=3)),
         optimiser=SimpleNamespace(effective_lr=lambda _: one),
         test=lambda _: (one, one),
-        train_pass=recorders.TrainPass(one, one, Statistics({}), one, one),
+        train_pass=TrainPass(one, one, Statistics({}), one, one),
     )
     settings = {"gradient": True, "recomputed": True}
     measured = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -53,6 +54,7 @@ def history(rate: float, seed: int, epochs: int = EPOCHS, start: float = 8.0) ->
             "epoch": epoch,
             "train_loss": loss * np.exp(0.08 * noise[0]),
             "train_error": np.clip(error, 0, 90),
+            "chance": 90.0,
             "gradient_norm": gradient / 6,
             "effective_gradient_norm": gradient * np.exp(0.06 * noise[1]),
             "test_loss": loss + 1,
@@ -291,8 +293,10 @@ def test_the_csv_of_figure_1_holds_the_numbers_drawn(folder, tmp_path, quick):
 def test_levels_are_means_over_seeds_with_standard_errors(folder, tmp_path, quick):
     numbers = draw("fig_r2_levels", folder, "full", tmp_path / "levels")
     regimes = pd.read_parquet(folder / "full/regimes_main.parquet")
-    own = regimes[(regimes["family"] == "M1") & (regimes["elr"] == 1.8e-2)]["train_loss"]
-    drawn = numbers.query("family == 'M1' and elr == 0.018 and quantity == 'train_loss'").iloc[0]
+    own = regimes[(regimes["family"] == "M1") & (regimes["elr"] == 1.8e-2)]
+    own = own["train_loss_half"]
+    wanted = "family == 'M1' and elr == 0.018 and quantity == 'train_loss_half'"
+    drawn = numbers.query(wanted).iloc[0]
     assert drawn["n"] == 3
     assert drawn["mean"] == pytest.approx(own.mean(), rel=1e-9)
     assert drawn["se"] == pytest.approx(own.std(ddof=1) / np.sqrt(3), rel=1e-8)
@@ -314,6 +318,15 @@ def test_a_notebook_is_committed_clean_and_short(path):
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Import):
                 assert {name.name for name in node.names} <= {"numpy", "pandas", "textwrap"}
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_names_tables_that_exist(path):
+    known = set()
+    for file in ("regime_tables", "figure_tables"):
+        text = (ROOT / f"config/experiments/{file}.yaml").read_text(encoding="utf-8")
+        known |= set(yaml.safe_load(text)["tables"])
+    assert set(re.findall(r"tables/(\w+)\.parquet", path.read_text())) <= known
 
 
 def test_every_notebook_draws_a_figure():

@@ -16,6 +16,7 @@ def history(rate, seed=0, axis="elr", name="sphere", **columns) -> pd.DataFrame:
         "effective_gradient_norm": 2.0,
         "test_error": 60.0,
         "test_error_recomputed": 55.0,
+        "chance": 90.0,
     } | columns
     frame = pd.DataFrame(rows, index=range(epochs))
     label = f"{name} {rate} {seed} {extra}"
@@ -38,8 +39,8 @@ def together(*runs: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(runs, ignore_index=True)
 
 
-def regime_of(run: pd.DataFrame, **classes: int) -> int:
-    return sphere.regimes(classes=classes, m1=run)["regime"].item()
+def regime_of(run: pd.DataFrame) -> int:
+    return sphere.regimes(m1=run)["regime"].item()
 
 
 THREE = together(converging(1e-3), plateau(1e-2), plateau(1e-1, loss=8.0, error=89.0))
@@ -50,9 +51,12 @@ def test_a_run_at_chance_diverges_and_one_three_points_better_does_not():
     assert regime_of(plateau(1.0, error=87.0)) == 2
 
 
-def test_chance_follows_from_the_number_of_classes():
-    assert regime_of(plateau(1.0, error=90.0), M1=100) == 2
-    assert regime_of(plateau(1.0, error=96.5), M1=100) == 3
+def test_chance_is_what_the_run_recorded():
+    assert regime_of(plateau(1.0, error=90.0, chance=99.0)) == 2
+    assert regime_of(plateau(1.0, error=96.5, chance=99.0)) == 3
+    sparse = plateau(1.0, error=96.5, chance=99.0)
+    sparse.loc[1:, "chance"] = np.nan
+    assert sphere.regimes(m1=sparse)["chance"].item() == 99.0
 
 
 def test_a_small_loss_is_convergence_if_it_stays_small():
@@ -87,7 +91,7 @@ def test_levels_are_means_over_the_trailing_quarter_and_half():
     row = sphere.regimes(m1=plateau(1.0, effective_gradient_norm=norm)).iloc[0]
     assert row["effective_gradient_norm"] == 4.0
     assert row["effective_gradient_norm_half"] == 3.0
-    assert row["effective_gradient_norm_std"] == 0.0
+    assert row["effective_gradient_norm_half_std"] == pytest.approx((20 / 19) ** 0.5)
     assert row["first_gradient_norm"] == 7.0
     assert (row["epochs"], row["chance"]) == (40, 90)
 
@@ -142,6 +146,13 @@ def test_the_row_of_all_seeds_takes_the_middle_label():
     assert table.loc[-1, "last_r1"] == 1.0 and np.isnan(table.loc[-1, "first_r2"])
     two = sphere.regimes(m1=together(converging(1.0, 0), plateau(1.0, 1)))
     assert sphere.majority(two).tolist() == [1]
+    assert two["majority"].tolist() == [1, 1]
+
+
+def test_the_majority_is_of_one_family_and_rate():
+    runs = together(converging(1.0, 0), converging(2.0, 0), plateau(2.0, 1), plateau(2.0, 2))
+    table = sphere.regimes(m1=runs, m2=plateau(1.0))
+    assert table["majority"].tolist() == [1, 2, 2, 2, 2]
 
 
 def test_a_rate_between_two_regimes_has_none():
@@ -182,11 +193,13 @@ def test_a_fine_tuned_run_knows_the_regime_it_started_in():
     assert table["converged"].tolist() == [True, False, True]
 
 
-def test_the_best_errors_are_of_cells_that_have_converged_in_every_seed():
+def test_the_best_errors_are_of_cells_that_have_converged_in_regime_1_in_every_seed():
     alone = together(
         *(converging(1e-3, seed, test_error=20.0 + seed) for seed in (0, 1)),
         converging(2e-3, 0, test_error=10.0),
         converging(2e-3, 1, end=0.06, test_error=10.0),
+        converging(3e-3, 0, test_error=10.0),
+        plateau(3e-3, 1, loss=0.04, test_error=10.0),
         *(plateau(1e-2, seed) for seed in (0, 1)),
     )
     tuned = together(*(converging(1e-3, seed, plr=1e-2, test_error=15.0) for seed in (0, 1)))
@@ -298,13 +311,6 @@ def test_small_rises_and_losses_that_are_undefined_are_no_jumps():
 def test_jumps_in_the_first_tenth_are_called_early():
     loss = [1.0, 0.001, 0.5, *np.full(40, 0.001)]
     assert decay.jumps(decaying(loss), floor=0.02)["early"].tolist() == [True]
-
-
-def test_periods_run_from_jump_to_jump_in_each_run():
-    both = together(decaying(SAW), decaying(SAW, lr=0.3))
-    table = decay.periods(decay.jumps(both, floor=0.02))
-    assert table["epochs"].tolist() == [11, 10, 11, 10]
-    assert table["period"].tolist() == [1, 2, 1, 2]
 
 
 @pytest.mark.parametrize(

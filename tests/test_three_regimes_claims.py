@@ -126,6 +126,17 @@ def test_gradients_within_their_errors_and_two_elrs_decide_nothing():
     assert better([3, 2], [30, 20], [3, 2]).verdict == UNDECIDED
 
 
+def test_seeds_that_share_no_whole_set_of_elrs_decide_nothing():
+    rates = {rate: {"regime": 1} for rate in (1e-3, 2e-3, 3e-3)}
+    table = runs(rates)
+    table = table[table["seed"] != 1000 * table["rate"] - 1]
+    equal = pd.DataFrame(
+        columns=["family", "elr", "seed", "effective_gradient_norm_at_common_loss"]
+    )
+    finding = claims.better_within_r1(table, equal, "M1", correlation=-0.8)
+    assert finding.verdict == UNDECIDED and "no seed has every ELR" in finding.reason
+
+
 # ---------------------------------------------------------------------- C3
 
 
@@ -162,8 +173,8 @@ def test_runs_near_to_chance_are_not_in_the_core():
 # ---------------------------------------------------------------------- C4
 
 
-def moved(ratio, seeds=SPREAD):
-    rows = []
+def moved(ratio, seeds=SPREAD, others=()):
+    rows = [*others]
     for seed, off in enumerate(seeds):
         rows.append((np.nan, 1e-2, seed, np.nan, 1.0, 1.0))
         rows.append((1e-3, 1e-2, seed, 1, ratio * (1 + off), 1.0))
@@ -177,6 +188,17 @@ def test_the_same_level_from_any_start_holds_and_another_fails():
     assert moved(0.7).verdict == FAILS
     assert moved(1.3).verdict == FAILS
     assert moved(1.3, seeds=[0.0]).verdict == UNDECIDED
+
+
+def test_a_switched_seed_that_diverged_leaves_its_cell_open():
+    assert moved(1.1, seeds=(0.0, 0.01, np.nan)).verdict == UNDECIDED
+
+
+def test_a_start_without_a_run_to_compare_with_hides_no_failure():
+    alone = [(1e-1, 1e-2, 7, 3, 1.0, 1.0)]
+    finding = moved(1.1, others=alone)
+    assert finding.verdict == UNDECIDED and "no seed has ELR 0.01" in finding.reason
+    assert moved(1.3, others=alone).verdict == FAILS
 
 
 # ---------------------------------------------------------------------- C5
@@ -240,6 +262,20 @@ def test_times_that_do_not_grow_fail():
     assert claims.slow_border(times(falling), exponent=0.5).verdict == FAILS
 
 
+def test_the_exponent_needs_an_elr_beyond_the_largest_that_converged():
+    finding = claims.slow_border(times(PUBLISHED), exponent=0.5)
+    assert finding.verdict == UNDECIDED and finding.reason == "no ELR seen beyond the border"
+    inside = times(PUBLISHED | {2.2e-4: [30, 30, np.nan]})
+    assert claims.slow_border(inside, exponent=0.5).reason == "no ELR seen beyond the border"
+    further = times(PUBLISHED | {2.2e-4: [30, 30, np.nan], 4e-4: [np.nan] * 3})
+    assert claims.slow_border(further, exponent=0.5).verdict == HOLDS
+
+
+def test_times_that_are_no_power_of_a_distance_have_no_exponent():
+    elrs = np.array([1.0, 2.0, 3.0, 4.0])
+    assert np.isnan(claims.fit_exponent(elrs, np.exp(elrs / 10), 4.1))
+
+
 def test_elrs_at_which_a_seed_did_not_converge_are_left_out():
     finding = claims.slow_border(times(PUBLISHED | {3.6e-4: [500, np.nan, 600]}), exponent=0.5)
     assert "epochs to converge, ELR 0.00036" not in finding.numbers
@@ -279,6 +315,13 @@ def test_runs_that_have_not_converged_are_not_judged():
     assert finding.verdict == UNDECIDED and "has converged" in finding.reason
 
 
+def test_a_cell_counts_only_if_all_of_its_seeds_are_in_the_regime():
+    alone, after = tuned(28.0)
+    near = alone.assign(rate=2e-3, elr=2e-3, final_test_error=1.0, regime=[1, 1, 2])
+    finding = claims.better_optima(pd.concat([alone, near]), after, ["M1"], 0.05)
+    assert finding.verdict == HOLDS
+
+
 def test_a_family_of_one_seed_does_not_hold_up_one_of_three():
     single = tuned(40.0, family="M3", seeds=[0.0])
     both = [pd.concat(pair, ignore_index=True) for pair in zip(tuned(28.0), single)]
@@ -298,12 +341,25 @@ def toy_levels() -> pd.DataFrame:
     return toy.levels([(1.0, 2.0, 4.0)], (0.5, 0.9, 1.1, 1.5, 3.0), starts=4, steps=4000)
 
 
+BORDERS = pd.DataFrame(
+    [
+        ("convergence border", 0.01),
+        ("convergence border", 0.02),
+        ("2-cycle growth at s = 3", 0.5),
+    ],
+    columns=["quantity", "relative_error"],
+)
+
+
 def test_the_toy_has_its_thresholds(toy_levels):
-    assert claims.toy_thresholds(toy_levels, **THRESHOLDS).verdict == HOLDS
+    finding = claims.toy_thresholds(toy_levels, BORDERS, **THRESHOLDS)
+    assert finding.verdict == HOLDS
+    assert finding.numbers["convergence border: largest relative error"] == 0.02
+    assert finding.numbers["2-cycle growth: largest relative error"] == 0.5
     wrong = toy_levels.assign(loss_mean=1.2 * toy_levels["loss_mean"])
-    assert claims.toy_thresholds(wrong, **THRESHOLDS).verdict == FAILS
+    assert claims.toy_thresholds(wrong, BORDERS, **THRESHOLDS).verdict == FAILS
     stuck = toy_levels.assign(loss_max=1e-5)
-    assert claims.toy_thresholds(stuck, **THRESHOLDS).verdict == FAILS
+    assert claims.toy_thresholds(stuck, BORDERS, **THRESHOLDS).verdict == FAILS
 
 
 def test_the_steps_of_the_toys_groups_are_equal_in_its_second_regime(toy_levels):
@@ -316,16 +372,27 @@ def test_the_steps_of_the_toys_groups_are_equal_in_its_second_regime(toy_levels)
 
 
 def decayed(*onsets, settled=None):
-    jumps = pd.DataFrame({"elr_before": list(onsets)}, dtype=float)
-    rows = [(0.1, 1e-2, len(onsets), False, 0.5, 1e-2)]
-    rows += [] if settled is None else [(1.0, 1e-2, 0, True, 0.5, settled)]
-    columns = ["lr", "wd", "jumps", "stationary", "trailing_loss", "trailing_elr"]
+    keys = {"lr": 0.1, "wd": 1e-2, "seed": 0}
+    jumps = pd.DataFrame({"elr_before": list(onsets)}, dtype=float).assign(**keys)
+    jumps["jump"] = range(1, len(onsets) + 1)
+    rows = [(0.1, 1e-2, 0, len(onsets), False, 0.5, 1e-2)]
+    for seed, elr in enumerate(np.atleast_1d([] if settled is None else settled)):
+        rows.append((1.0, 1e-2, seed, 0, True, 0.5, elr))
+    columns = ["lr", "wd", "seed", "jumps", "stationary", "trailing_loss", "trailing_elr"]
     table = pd.DataFrame(rows, columns=columns)
     return claims.conventional(runs(ORDERED), jumps, table, onset_share=0.25, stationary_loss=0.1)
 
 
 def test_jumps_at_the_border_and_an_equilibrium_inside_hold():
-    assert decayed(3e-4, 2e-3, 2e-3, settled=1e-2).verdict == HOLDS
+    finding = decayed(3e-4, 2e-3, 2e-3, settled=1e-2)
+    assert finding.verdict == HOLDS
+    ratio = finding.numbers["ELR before jump 2 over last R1, LR 0.1 WD 0.01 seed 0"]
+    assert ratio == pytest.approx(2)
+
+
+def test_each_seed_of_a_settled_run_has_its_number():
+    assert decayed(2e-3, settled=[1e-2, 2e-2]).verdict == HOLDS
+    assert decayed(2e-3, settled=[1e-2, np.nan]).verdict == UNDECIDED
 
 
 def test_early_jumps_or_an_equilibrium_elsewhere_fail():
@@ -371,16 +438,3 @@ def test_the_table_of_convergence_times_knows_when_its_runs_stop(graph, scale):
     for run in graph.runs("sphere_border"):
         assert run.spec.stop["train_loss_below"] == options["threshold"]
         assert run.spec.epochs == options["cap"]
-
-
-@pytest.mark.parametrize("scale", ["demo", "small", "paper"])
-def test_families_of_another_number_of_classes_are_named(graph, scale):
-    graph = graph(scale)
-    for table in ("regimes", "regimes_main"):
-        definition = graph.table(table)
-        classes = definition.options.get("classes", {})
-        for family, histories in definition.tables.items():
-            for run in graph.table(histories).runs["runs"]:
-                recipe = graph.recipes[run.spec.data]
-                expected = 100 if recipe["source"] == "cifar100" else 10
-                assert classes.get(family.upper(), 10) == expected

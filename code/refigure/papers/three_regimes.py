@@ -372,9 +372,9 @@ def conventional(
     an equilibrium inside regime 2.
 
     The ELR of a jump is that of the epoch measured before its onset: see `tables.decay.jumps`. It
-    is bounded from below only; how many times the last ELR of regime 1 it is, is recorded. The sphere's
-    grid tells the interval of regime 2 up to its gaps: it is taken from the last ELR of regime 1 to
-    the first of regime 3.
+    is bounded from below only; its ratio to the last ELR of regime 1 is recorded. The sphere's grid
+    tells the interval of regime 2 up to its gaps: it is taken from the last ELR of regime 1 to the
+    first of regime 3.
 
     Args:
         regimes: of `tables.sphere.regimes`, holding M1.

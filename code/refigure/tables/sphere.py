@@ -126,8 +126,8 @@ def regimes(**families: pd.DataFrame) -> pd.DataFrame:
         families: histories by family, named in lower case, with the error of a guess as `chance`.
 
     Returns:
-        Columns `REGIMES`, one row a run; `majority` is that of the seeds. A family whose runs differ in width has one name a width,
-        such as "A9 k=8".
+        Columns `REGIMES`, one row a run; `majority` is the label of the seeds at its rate. A family
+        whose runs differ in width has one name a width, such as "A9 k=8".
 
     Source: specification three-regimes, section 6.7.
     """
@@ -280,8 +280,8 @@ def best_errors(
         converged_loss: the final train loss below which a run of regime 1 is judged.
 
     Returns:
-        Columns `BEST_ERRORS`, one row a family of `finetuned`, of its `best_cells`; errors in percent with their
-        standard errors over the seeds, NaN for one seed.
+        Columns `BEST_ERRORS`, one row a family of `finetuned`, of its `best_cells`; errors in
+        percent with their standard errors over the seeds, NaN for one seed.
     """
     rows = []
     for family in finetuned["family"].unique():
