@@ -219,8 +219,14 @@ def test_the_averages_from_and_to_are_the_same_point():
 # ------------------------------------------------------------ what is added is all that is new
 
 
+def gridded(seeds, elrs=(0.005, 0.01, 0.014, 0.018, 0.022, 0.1)):
+    """Edits that give the sphere runs a plain grid at demo, whatever its cases are tuned to."""
+    grid = {"elr": list(elrs), "seed": list(seeds)}
+    return {f"{PT}.scales.demo.grid": grid, f"{PT}.scales.demo.cases": [{}]}
+
+
 def test_a_new_seed_makes_only_its_runs_and_those_that_start_from_them(graph):
-    before, after = graph(), graph(**{f"{PT}.grid.seed": [0, 1, 2, 3]})
+    before, after = graph(**gridded([0, 1, 2])), graph(**gridded([0, 1, 2, 3]))
     assert ids(before) < ids(after)
     new = [after.owned[0][run] for run in ids(after) - ids(before)]
     assert {run.spec.seed for run in new} == {3}
@@ -229,9 +235,9 @@ def test_a_new_seed_makes_only_its_runs_and_those_that_start_from_them(graph):
 
 
 def test_a_new_value_makes_only_its_runs_and_those_that_start_from_them(graph):
-    before = graph()
+    before = graph(**gridded([0, 1, 2]))
     values = list(before.experiments[PT].grid["elr"])
-    after = graph(**{f"{PT}.scales.demo.grid.elr": [*values[:3], 0.0123, *values[3:]]})
+    after = graph(**gridded([0, 1, 2], [*values[:3], 0.0123, *values[3:]]))
     assert ids(before) < ids(after)
     new = [after.owned[0][run] for run in ids(after) - ids(before)]
     assert {ancestor(run).axes["elr"] for run in new} == {0.0123}
@@ -476,7 +482,7 @@ def test_smoke_keeps_its_points_inside_its_runs(graph):
 
 
 def test_smoke_takes_the_first_seeds_whatever_their_numbers(graph):
-    smoke = graph("smoke", **{f"{PT}.grid.seed": [228, 7, 3]})
+    smoke = graph("smoke", **gridded([228, 7, 3]))
     assert {run.spec.seed for run in smoke.runs(PT)} == {228, 7}
 
 
