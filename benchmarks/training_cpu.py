@@ -264,10 +264,10 @@ def our_worker(options: argparse.Namespace) -> None:
                 "seed": 0,
             }
             runs.append(Run(Spec.of(written, "benchmark"), "benchmark", {"elr": elr}))
-        device = device_of("cpu")
+        device = device_of("cpu", folder)
         pack = Pack("benchmark", tuple(runs), wanted)
         data, scratch = folder / "data.safetensors", folder / "scratch"
-        Job(pack, "benchmark", data, folder / "pack", scratch, {}, [], device).run()
+        Job(pack, {"benchmark": "now"}, data, folder / "pack", scratch, {}, [], device).run()
 
 
 def main() -> None:

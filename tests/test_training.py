@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -29,7 +31,7 @@ from engine import (
     training,
 )
 from refigure.errors import UserError
-from refigure.training.devices import device_of
+from refigure.training.devices import device_of, free_device
 from refigure.training.events.calm_end import CalmEnd
 from refigure.training.initial import initial_values
 
@@ -551,12 +553,31 @@ def test_training_twice_gives_the_same_bytes_on_one_thread(shop, tmp_path):
         assert results(folder) == results(tmp_path / experiment)
 
 
-def test_a_device_makes_a_job_one_thread():
+def test_a_device_makes_a_job_one_thread(tmp_path):
     torch.set_num_threads(2)
-    assert device_of("cpu").type == "cpu"
+    assert device_of("cpu", tmp_path).type == "cpu"
     assert torch.get_num_threads() == 1
     with pytest.raises(UserError, match="'gpu'"):
-        device_of("gpu")
+        device_of("gpu", tmp_path)
+
+
+def test_jobs_take_one_gpu_each_and_the_first_when_all_are_held(tmp_path):
+    holder = "from refigure.training.devices import free_device as take; import sys, pathlib;"
+    holder += "print(take(2, pathlib.Path(sys.argv[1])), flush=True); sys.stdin.read()"
+    holders = [
+        subprocess.Popen(
+            [sys.executable, "-c", holder, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    assert {one.stdout.readline().strip() for one in holders} == {"0", "1"}
+    assert free_device(2, tmp_path) == 0
+    for one in holders:
+        one.communicate("")
+    assert free_device(1, tmp_path / "none") == 0 and not (tmp_path / "none").exists()
 
 
 @pytest.fixture(autouse=True)

@@ -158,15 +158,20 @@ def test_a_change_in_one_notebook_redraws_its_figures_only(changed):
     assert would_run(changed, figure) == {"figure": 1}
 
 
-def test_a_new_seed_trains_only_its_own_packs(changed):
-    # Smoke takes two seeds of three: its limit is what has to give way to a third.
-    edit(changed / "config/scales/smoke.yaml", "seeds: 2", "seeds: 3")
+def test_a_new_seed_trains_only_its_own_runs(changed):
     from refigure.config import Config
     from refigure.graph import Graph
 
-    packs = len(Graph(Config(changed), "smoke").packs) - len(Graph(Config(ROOT), "smoke").packs)
-    assert packs > 0
-    assert would_run(changed, *ALL)["train"] == packs
+    before = Graph(Config(changed), "smoke")
+    had, packs = set(before.pack_of), set(before.packs)
+    # Smoke takes two seeds of three: its limit is what has to give way to a third.
+    edit(changed / "config/scales/smoke.yaml", "seeds: 2", "seeds: 3")
+    after = Graph(Config(changed), "smoke")
+    new = set(after.packs) - packs
+    assert would_run(changed, *ALL)["train"] == len(new) > 0
+    # A pack of several seeds is named anew, and adopts all but the new seed's runs.
+    runs = [run for name in new for run in after.packs[name].runs if run.id not in had]
+    assert {run.spec.seed for run in runs} == {2}
 
 
 def test_cores_do_not_change_a_bit_of_the_tables(built, tmp_path):
