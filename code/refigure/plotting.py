@@ -55,7 +55,6 @@ mpl.rcParams.update(
 PNG_DPI = 170
 
 REGIME_COLOURS = {1: "#2c6fbb", 2: "#e08214", 3: "#b2182b"}
-REGIME_NAMES = {1: "convergence", 2: "chaotic equilibrium", 3: "divergence"}
 PAIRS = {
     "M1": "ConvNet",
     "M2": "ConvNet, second data",

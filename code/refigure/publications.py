@@ -102,13 +102,7 @@ class Publications(Selections):
         Raises:
             UserError: the paper has no such figure.
         """
-        figures = self.figures(slug)
-        if name not in figures:
-            self.must_be_built(slug)
-            raise UserError(
-                f"config/papers/{slug}.yaml: unknown figure '{name}'{suggest(name, figures)}"
-            )
-        return figures[name]
+        return self._one_of("figure", self.figures(slug), slug, name)
 
     def claim(self, slug: str, name: str) -> Claim:
         """A claim of a paper.
@@ -116,13 +110,15 @@ class Publications(Selections):
         Raises:
             UserError: the paper has no such claim.
         """
-        claims = self.claims(slug)
-        if name not in claims:
+        return self._one_of("claim", self.claims(slug), slug, name)
+
+    def _one_of(self, kind: str, known: Mapping[str, Any], slug: str, name: str) -> Any:
+        if name not in known:
             self.must_be_built(slug)
             raise UserError(
-                f"config/papers/{slug}.yaml: unknown claim '{name}'{suggest(name, claims)}"
+                f"config/papers/{slug}.yaml: unknown {kind} '{name}'{suggest(name, known)}"
             )
-        return claims[name]
+        return known[name]
 
     def must_be_built(self, slug: str) -> None:
         """Refuse a paper whose code is not there yet.

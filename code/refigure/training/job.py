@@ -74,10 +74,9 @@ class Job:
         """
         self.clock.listen()
         progress = Progress(self.pack.name, sum(run.spec.epochs for run in self.pack.runs))
-        adopted = self._from_scratch()
-        rest = [run for run in self.pack.runs if run.id not in adopted.runs]
-        others = parts.adopt(rest, self.pack.wanted, self.code, self.adoptable)
-        done = parts.join([adopted, others])
+        # First what an earlier start of this very job has finished.
+        folders = [*sorted(self.scratch.glob("part-*")), *self.adoptable]
+        done = parts.adopt(self.pack.runs, self.pack.wanted, self.code, folders)
         if done.runs:
             print(f"{len(done.runs)} of {len(self.pack.runs)} networks adopted", flush=True)
         missing = [run for run in self.pack.runs if run.id not in done.runs]
@@ -89,11 +88,6 @@ class Job:
         done.save(self.folder)
         shutil.rmtree(self.scratch, ignore_errors=True)
         progress.end()
-
-    def _from_scratch(self) -> Part:
-        """Parts of this very job that an earlier start has finished."""
-        folders = sorted(self.scratch.glob("part-*")) if self.scratch.is_dir() else []
-        return parts.adopt(self.pack.runs, self.pack.wanted, self.code, folders)
 
     def _stacks(self, runs: Sequence[Run], images: Images) -> list[list[Run]]:
         """Runs that can train side by side on this device.

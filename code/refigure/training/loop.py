@@ -27,7 +27,6 @@ class Beginning:
     Args:
         epoch: the parent's.
         optimiser: the state of its optimiser, rows in the order of the networks.
-        moments: its batch norm's running moments.
         history: all it measured up to that epoch.
         start: the flat parameters at its own start.
     """
@@ -48,6 +47,7 @@ class Trained:
         last_epoch: (networks,) the epoch each network ended at.
         diverged: (networks,) bool: its loss or gradient stopped being finite.
         stopped: (networks,) bool: it reached the loss at which its spec stops.
+        start: (networks, trained) the weights that the geometry was measured from.
     """
 
     history: History
