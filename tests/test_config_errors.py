@@ -610,6 +610,11 @@ CASES = {
         tables,
         [SAMPLE, "sample_probe.of.end", f"'{PT}' has no point 'final'"],
     ),
+    "another name for an axis that is none": (
+        edit("sample_probe.of.end.carry", {"lr": "plr"}),
+        tables,
+        [SAMPLE, "sample_probe.of.end.carry", "no axis 'lr'", "'elr'"],
+    ),
     "a probe split by an axis that is none": (
         edit("sample_probe.split", ["sed"]),
         tables,

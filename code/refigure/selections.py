@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -81,6 +81,7 @@ class Selections(Runs):
         name = keys.take("from", str)
         point = keys.take("point", str, None)
         where = dict(keys.take("where", dict, {}))
+        names = keys.take("carry", dict, {})
         scales = keys.take("scales", dict, {})
         keys.done()
         self._check_scales(written, place)
@@ -88,7 +89,7 @@ class Selections(Runs):
             if scale in scales:
                 where = dict(Keys(scales[scale], f"{place}.scales.{scale}").mapping)
         runs = select(self.runs(name, place), where, f"{place}.where", self.scale.limits)
-        return runs, point
+        return [_renamed(run, names, f"{place}.carry") for run in runs] if names else runs, point
 
     @cached_property
     def probes(self) -> dict[str, Probe]:
@@ -214,6 +215,15 @@ class Selections(Runs):
                 f"{suggest(part, self.probe_of_part)}"
             )
         return self.probe_of_part[part].parts()[part]
+
+
+def _renamed(run: Run, names: Mapping[str, str], place: str) -> Run:
+    """The run with some axes under other names: the ELR of a parent is the PLR of its children."""
+    for axis in names:
+        if axis not in run.axes:
+            raise UserError(f"{place}: no axis '{axis}'{suggest(axis, run.axes)}")
+    axes = {names.get(axis, axis): value for axis, value in run.axes.items()}
+    return replace(run, axes=axes)
 
 
 def _at_scale(written: Any, chain: list[str], place: str) -> dict[str, Any]:

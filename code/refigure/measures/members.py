@@ -55,7 +55,7 @@ def groups(
     """The groups of a part of a probe, one after another, so that few networks are in memory.
 
     A member whose run has no such point (it diverged, or the event did not happen) is left out, and
-    with it a group in which a role is then empty.
+    with it a group that is then empty. A role may be.
     """
     each = probe.each or list(next(iter(roles.values()))[0][0].axes)
     keyed: dict[tuple, dict[str, list[tuple[Run, str | None]]]] = {}
@@ -73,7 +73,7 @@ def groups(
             ]
             for role, members in by_role.items()
         }
-        if all(found.values()):
+        if any(found.values()):
             yield Group(dict(zip(each, key)), found)
 
 
