@@ -242,7 +242,9 @@ def test_roles_of_other_axes_are_joined_by_the_name_they_share(tmp_path):
     assert rows[["plr", "seed", "pair"]].to_records(index=False).tolist() == [
         (plr, 0, pair) for plr in (1e-3, 1e-2) for pair in ("low-high", "swa-high")
     ]
-    assert (rows["angle"] > 0).all() and (rows["angle"] < 1).all()
+    # A rate of 3e-2 throws what was trained at 1e-3 far away, and what was trained at 1e-2 not.
+    angles = rows[rows["pair"] == "low-high"].set_index("plr")["angle"]
+    assert 0 < angles[1e-2] < 0.5 < 1 < angles[1e-3] < 1.6
 
 
 def test_a_group_is_measured_without_a_role_that_its_run_did_not_reach(tmp_path):
