@@ -1,12 +1,12 @@
 rule claim:
     input:
-        claim_inputs_of,
+        inputs_of("claim"),
     output:
         "results/{scale}/claims/{paper}/{claim}.json",
     log:
         "results/{scale}/logs/claim/{paper}/{claim}.log",
     params:
-        code=claim_code_of,
+        code=param_of("claim", "code"),
     message:
         "Deciding {wildcards.paper} {wildcards.claim}."
     shell:
@@ -16,7 +16,7 @@ rule claim:
 
 rule verdicts:
     input:
-        claims_of,
+        inputs_of("verdicts"),
     output:
         "results/{scale}/claims/{paper}.json",
     log:

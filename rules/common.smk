@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from refigure.config import Config
 from refigure.errors import UserError
 from refigure.graph import Graph
-from refigure.spec import canonical
+from refigure.steps import NAMES, Steps
 from refigure.targets import check
 
 ROOT = Path(workflow.basedir)
@@ -45,6 +45,12 @@ def graph(scale):
         return Graph(CONFIG, scale)
     except UserError as error:
         refuse(error)
+
+
+@cache
+def steps(scale):
+    """The jobs of a scale."""
+    return Steps(graph(scale))
 
 
 def looked_up(function):
@@ -113,152 +119,22 @@ check_requested()
 
 
 @looked_up
-def recipe_of(wildcards):
-    return canonical(graph(wildcards.scale).recipes.get(wildcards.data, {}))
+def step_of(rule, wildcards):
+    """The job of a rule that some wildcards name."""
+    names = [getattr(wildcards, name) for name in NAMES[rule]]
+    return steps(wildcards.scale).step(rule, *names)
 
 
-@looked_up
-def recipe_code_of(wildcards):
-    return graph(wildcards.scale).recipe_code(wildcards.data)
+def inputs_of(rule):
+    """The input function of a rule."""
+    return looked_up(lambda wildcards: list(step_of(rule, wildcards).inputs))
 
 
-@looked_up
-def data_of(wildcards):
-    pack = graph(wildcards.scale).pack(wildcards.pack)
-    return results(wildcards.scale, "data", f"{pack.data}.safetensors")
-
-
-@looked_up
-def parents_of(wildcards):
-    look = graph(wildcards.scale)
-    return [
-        results(wildcards.scale, "packs", name, file)
-        for name in look.packs_of(list(look.pack(wildcards.pack).parents))
-        for file in ("history.parquet", "points.safetensors", "arrays.safetensors")
-    ]
-
-
-@looked_up
-def runs_of(wildcards):
-    return canonical([run.id for run in graph(wildcards.scale).pack(wildcards.pack).runs])
-
-
-@looked_up
-def training_code_of(wildcards):
-    look = graph(wildcards.scale)
-    return canonical(look.training_code(look.pack(wildcards.pack)))
-
-
-@looked_up
-def points_of(wildcards):
-    look = graph(wildcards.scale)
-    roles = look.measured(wildcards.part)
-    runs = [run for members in roles.values() for run, _ in members]
-    packs = [
-        results(wildcards.scale, "packs", name, "points.safetensors")
-        for name in look.packs_of(runs)
-    ]
-    data = sorted({run.spec.data for run in runs})
-    return packs + [results(wildcards.scale, "data", f"{name}.safetensors") for name in data]
-
-
-@looked_up
-def measure_code_of(wildcards):
-    return graph(wildcards.scale).measure_code(wildcards.part)
-
-
-@looked_up
-def table_inputs_of(wildcards):
-    return graph(wildcards.scale).table_files(wildcards.table)
-
-
-@looked_up
-def table_code_of(wildcards):
-    return graph(wildcards.scale).table_code(wildcards.table)
-
-
-@looked_up
-def figure_inputs_of(wildcards):
-    look = graph(wildcards.scale)
-    figure = look.figure(wildcards.paper, wildcards.figure)
-    tables = [
-        results(wildcards.scale, "tables", f"{name}.parquet") for name in figure.tables.values()
-    ]
-    claims = look.claims_of_figure(wildcards.paper, wildcards.figure)
-    return tables + [claim_file(wildcards.scale, wildcards.paper, name) for name in claims]
-
-
-@looked_up
-def figure_code_of(wildcards):
-    return graph(wildcards.scale).figure_code(wildcards.paper, wildcards.figure)
-
-
-@looked_up
-def claim_inputs_of(wildcards):
-    claim = graph(wildcards.scale).claim(wildcards.paper, wildcards.claim)
-    return [results(wildcards.scale, "tables", f"{name}.parquet") for name in claim.tables.values()]
-
-
-@looked_up
-def claim_code_of(wildcards):
-    return graph(wildcards.scale).claim_code(wildcards.paper, wildcards.claim)
-
-
-def claim_file(scale, paper, claim):
-    return results(scale, "claims", paper, f"{claim}.json")
-
-
-@looked_up
-def claims_of(wildcards):
-    names = graph(wildcards.scale).claims(wildcards.paper)
-    return [claim_file(wildcards.scale, wildcards.paper, name) for name in names]
-
-
-@looked_up
-def index_inputs_of(wildcards):
-    look = graph(wildcards.scale)
-    packs = look.packs_of(look.runs(wildcards.experiment))
-    return [results(wildcards.scale, "packs", name, "run.json") for name in packs]
-
-
-@looked_up
-def figures_of(paper, scale):
-    """A paper's figures, those that are optional left out."""
-    figures = graph(scale).figures(paper).values()
-    return [
-        results(scale, "figures", paper, f"{figure.name}.pdf")
-        for figure in figures
-        if not figure.optional
-    ]
+def param_of(rule, name):
+    """The function of one parameter of a rule."""
+    return looked_up(lambda wildcards: step_of(rule, wildcards).params[name])
 
 
 def targets_of(paper, scale):
     """What the target of a paper builds; asked for lazily, since most papers are not asked for."""
-
-    @looked_up
-    def of(_):
-        graph(scale).must_be_built(paper)
-        return [*figures_of(paper, scale), results(scale, "claims", f"{paper}.json")]
-
-    return of
-
-
-@looked_up
-def verdicts_of(wildcards):
-    return [
-        results(wildcards.scale, "claims", f"{name}.json") for name in graph(wildcards.scale).built
-    ]
-
-
-@looked_up
-def all_figures_of(wildcards):
-    return [
-        file
-        for paper in graph(wildcards.scale).built
-        for file in figures_of(paper, wildcards.scale)
-    ]
-
-
-@looked_up
-def report_code_of(wildcards):
-    return graph(wildcards.scale).report_code()
+    return looked_up(lambda _: steps(scale).of_paper(paper))

@@ -7,8 +7,8 @@ rule prepare:
         mem_mb=resource("prepare", "mem_mb"),
         runtime=resource("prepare", "runtime"),
     params:
-        recipe=recipe_of,
-        code=recipe_code_of,
+        recipe=param_of("prepare", "recipe"),
+        code=param_of("prepare", "code"),
     message:
         "Preparing {wildcards.data}."
     shell:

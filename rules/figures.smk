@@ -1,6 +1,6 @@
 rule figure:
     input:
-        figure_inputs_of,
+        inputs_of("figure"),
     output:
         pdf="results/{scale}/figures/{paper}/{figure}.pdf",
         png="results/{scale}/figures/{paper}/{figure}.png",
@@ -13,7 +13,7 @@ rule figure:
         mem_mb=resource("figure", "mem_mb"),
         runtime=resource("figure", "runtime"),
     params:
-        code=figure_code_of,
+        code=param_of("figure", "code"),
     message:
         "Drawing {wildcards.paper} {wildcards.figure}."
     shell:

@@ -1,6 +1,6 @@
 rule measure:
     input:
-        points_of,
+        inputs_of("measure"),
     output:
         ensure("results/{scale}/measures/{part}.parquet", non_empty=True),
     log:
@@ -11,7 +11,7 @@ rule measure:
         mem_mb=resource("measure", "mem_mb"),
         runtime=resource("measure", "runtime"),
     params:
-        code=measure_code_of,
+        code=param_of("measure", "code"),
     message:
         "Measuring {wildcards.part}."
     shell:

@@ -1,7 +1,6 @@
 rule summary:
     input:
-        verdicts_of,
-        all_figures_of,
+        inputs_of("summary"),
     output:
         "results/{scale}/all",
     log:
@@ -14,14 +13,13 @@ rule summary:
 
 rule report:
     input:
-        verdicts_of,
-        all_figures_of,
+        inputs_of("report"),
     output:
         "results/{scale}/report.html",
     log:
         "results/{scale}/logs/report.log",
     params:
-        code=report_code_of,
+        code=param_of("report", "code"),
     message:
         "Writing the report of scale {wildcards.scale}."
     shell:

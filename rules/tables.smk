@@ -1,6 +1,6 @@
 rule table:
     input:
-        table_inputs_of,
+        inputs_of("table"),
     output:
         ensure("results/{scale}/tables/{table}.parquet", non_empty=True),
     log:
@@ -9,7 +9,7 @@ rule table:
         mem_mb=resource("table", "mem_mb"),
         runtime=resource("table", "runtime"),
     params:
-        code=table_code_of,
+        code=param_of("table", "code"),
     message:
         "Computing table {wildcards.table}."
     shell:

@@ -1,7 +1,6 @@
 rule train:
     input:
-        data=data_of,
-        parents=parents_of,
+        inputs_of("train"),
     output:
         history=ensure("results/{scale}/packs/{pack}/history.parquet", non_empty=True),
         points="results/{scale}/packs/{pack}/points.safetensors",
@@ -17,8 +16,8 @@ rule train:
         mem_mb=resource("train", "mem_mb", experiment=True),
         runtime=resource("train", "runtime", experiment=True),
     params:
-        runs=runs_of,
-        code=training_code_of,
+        runs=param_of("train", "runs"),
+        code=param_of("train", "code"),
     message:
         "Training pack {wildcards.pack}."
     shell:
@@ -27,7 +26,7 @@ rule train:
 
 rule index:
     input:
-        index_inputs_of,
+        inputs_of("index"),
     output:
         "results/{scale}/experiments/{experiment}.tsv",
     log:

@@ -112,7 +112,7 @@ def paper(graph: Graph) -> None:
     graph.paper("sample")
     graph.missing_modules("sample")
     for name in graph.figures("sample"):
-        graph.figure_code("sample", name)
+        str(graph.figure_making("sample", name))
     for name in graph.claims("sample"):
         graph.claims_of_figure("sample", name)
 

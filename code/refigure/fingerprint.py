@@ -29,6 +29,8 @@ OUTSIDE = {
     "refigure.selections": "look-ups",
     "refigure.publications": "look-ups",
     "refigure.graph": "look-ups",
+    "refigure.making": "digests",
+    "refigure.steps": "look-ups",
     "refigure.fingerprint": "would make every change of itself a change of everything",
     "refigure.training.states": "a resumed run is bit-equal to an uninterrupted one (tested)",
     "refigure.training.progress": "what is printed",
@@ -45,7 +47,8 @@ _ANNOTATIONS = {
     ast.arg: ("annotation",),
     ast.AnnAssign: ("annotation", "simple"),
 }
-_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+REST = "outside functions"
 
 
 def normalised(node: object) -> object:
@@ -151,16 +154,54 @@ def closure(module: str) -> frozenset[str]:
 
 def fingerprint(modules: Iterable[str]) -> str:
     """The digest of the code of some modules and of what they rest on: 16 hexadecimal digits."""
+    return _digest([[name, own] for name, own in outline(modules).items()])
+
+
+def outline(modules: Iterable[str]) -> dict[str, str]:
+    """Module -> digest of its own code, of all that `fingerprint` covers."""
     names = sorted(set().union(*(closure(module) for module in modules)))
-    parts = [[name, _read(name)[0]] for name in names]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return {name: _read(name)[0] for name in names}
+
+
+def functions(module: str) -> dict[str, str]:
+    """Digests of a module's top-level functions and its classes' methods, by name.
+
+    `Class` is what is left of a class without its methods, and `REST` of the module: a change
+    of the module's digest is a change of at least one of these.
+    """
+    tree = ast.parse(_path(module).read_text(encoding="utf-8"))
+    found: dict[str, list] = {REST: []}
+    for node in _without_texts(tree.body, in_class=False):
+        if isinstance(node, _FUNCTION):
+            found.setdefault(node.name, []).append(normalised(node))
+        elif isinstance(node, ast.ClassDef):
+            methods = [item for item in node.body if isinstance(item, _FUNCTION)]
+            for method in methods:
+                found.setdefault(f"{node.name}.{method.name}", []).append(normalised(method))
+            node.body = [item for item in node.body if not isinstance(item, _FUNCTION)]
+            found.setdefault(node.name, []).append(normalised(node))
+        else:
+            found[REST].append(normalised(node))
+    return {name: _digest(nodes) for name, nodes in found.items()}
 
 
 def notebook_digest(path: Path) -> str:
     """The digest of the sources of a notebook's cells, without outputs and execution counts."""
+    return _digest(_cells(path))
+
+
+def cell_digests(path: Path) -> list[str]:
+    """The digest of each cell of a notebook, in order."""
+    return [_digest(cell) for cell in _cells(path)]
+
+
+def _cells(path: Path) -> list[list[str]]:
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    sources = [[cell["cell_type"], "".join(cell["source"])] for cell in cells]
-    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:16]
+    return [[cell["cell_type"], "".join(cell["source"])] for cell in cells]
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
 def forget() -> None:

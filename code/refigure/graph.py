@@ -12,21 +12,21 @@ from typing import Any
 
 from refigure.catalogue import CATALOGUE
 from refigure.errors import UserError
-from refigure.fingerprint import fingerprint, notebook_digest
+from refigure.making import Making
 from refigure.packs import Pack
 from refigure.publications import Publications
-from refigure.spec import digest
 
 LOOP = "refigure.training.job"
 VERDICT = "refigure.verdict"
 PLOTTING = "refigure.plotting"
+HISTORIES = "refigure.tables.histories"
 
 
 class Graph(Publications):
     """What the rules ask: runs, packs, probes, tables, figures, claims, and the code of each."""
 
-    def training_code(self, pack: Pack) -> dict[str, str]:
-        """The code that trains a pack: the job, and what its specs and records name, by module.
+    def training_making(self, pack: Pack) -> dict[str, Making]:
+        """What trains a pack, by module: the job, and what its specs and records name.
 
         By module, so that a run which was recorded by more than is wanted can be adopted.
         """
@@ -34,57 +34,62 @@ class Graph(Publications):
         events = [json.loads(point).get("event") for point in pack.wanted.points]
         kept = {CATALOGUE["record"][name].module for name in recorders}
         kept |= {CATALOGUE["event"][name].module for name in events if name}
-        return {name: fingerprint([name]) for name in sorted({LOOP, *pack.modules, *kept})}
+        return {name: Making((name,)) for name in sorted({LOOP, *pack.modules, *kept})}
 
-    def recipe_code(self, data: str) -> str:
-        """The digest of the code that prepares some data."""
-        recipe = self.recipes[data]
-        modules = [CATALOGUE["recipe"][recipe["name"]].module, "refigure.data.images"]
-        return fingerprint([*modules, "refigure.data.sources"])
+    def training_code(self, pack: Pack) -> dict[str, str]:
+        """The digest of each module that trains a pack."""
+        return {name: str(making) for name, making in self.training_making(pack).items()}
 
-    def measure_code(self, part: str) -> str:
-        """The digest of the code of a probe, with what it measures and its options."""
+    def recipe_making(self, data: str) -> Making:
+        """What prepares some data."""
+        module = CATALOGUE["recipe"][self.recipes[data]["name"]].module
+        return Making((module, "refigure.data.images", "refigure.data.sources"))
+
+    def measure_making(self, part: str) -> Making:
+        """The code of a probe, what it measures and its options."""
         probe = self.probe_of_part[part]
         members = {
             role: [[run.id, dict(run.axes), point] for run, point in members]
             for role, members in probe.parts()[part].items()
         }
-        words = [probe.measure, members, probe.each, dict(probe.options)]
-        return f"{fingerprint([module_of(probe.measure)])} {digest(words)}"
+        words = {"measure": probe.measure, "of": members, "each": probe.each}
+        words["options"] = dict(probe.options)
+        return Making((module_of(probe.measure),), words)
 
-    def table_code(self, name: str) -> str:
-        """The digest of the code of a table, with its selection and options."""
+    def table_making(self, name: str) -> Making:
+        """The code of a table, its selection and options."""
         table = self.table(name)
         runs = {
             role: [[run.experiment, run.id, dict(run.axes)] for run in runs]
             for role, runs in table.runs.items()
         }
-        words = [table.compute, runs, table.arrays, dict(table.tables), dict(table.probes)]
-        module = module_of(table.compute) if table.compute else "refigure.tables.histories"
-        code = fingerprint([module, "refigure.tables.histories"])
-        return f"{code} {digest([*words, dict(table.options)])}"
+        words = {"compute": table.compute, "runs": runs, "arrays": table.arrays}
+        words |= {"tables": dict(table.tables), "probes": dict(table.probes)}
+        words["options"] = dict(table.options)
+        module = module_of(table.compute) if table.compute else HISTORIES
+        return Making((module, HISTORIES), words)
 
-    def claim_code(self, paper: str, name: str) -> str:
-        """The digest of the code of a claim's predicate, with its text and thresholds."""
+    def claim_making(self, paper: str, name: str) -> Making:
+        """The code of a claim's predicate, its text and thresholds."""
         claim = self.claim(paper, name)
-        words = [claim.statement, claim.decide, dict(claim.tables), dict(claim.options)]
-        words += [claim.figures, claim.conditions]
-        return f"{fingerprint([module_of(claim.decide), VERDICT])} {digest(words)}"
+        words = {"statement": claim.statement, "decide": claim.decide}
+        words |= {"tables": dict(claim.tables), "options": dict(claim.options)}
+        words |= {"figures": claim.figures, "conditions": claim.conditions}
+        return Making((module_of(claim.decide), VERDICT), words)
 
-    def figure_code(self, paper: str, name: str) -> str:
-        """The digest of a figure: its notebook's cells, the plotting module, its parameters."""
+    def figure_making(self, paper: str, name: str) -> Making:
+        """What draws a figure: its notebook's cells, the plotting module, its parameters."""
         figure = self.figure(paper, name)
-        cells = notebook_digest(self.notebook_path(figure))
-        words = [dict(figure.tables), dict(figure.parameters), figure.caption]
-        words.append(dict(figure.published))
-        return f"{cells} {fingerprint([PLOTTING])} {digest(words)}"
+        words = {"tables": dict(figure.tables), "parameters": dict(figure.parameters)}
+        words |= {"caption": figure.caption, "published": dict(figure.published)}
+        return Making((PLOTTING,), words, self.notebook_path(figure))
 
-    def report_code(self) -> str:
-        """The digest of the report: its code, its templates and the papers' texts."""
+    def report_making(self) -> Making:
+        """What writes the report: its code, its templates and the papers' texts."""
         folder = Path(__file__).parent / "report"
         templates = [path.read_text() for path in sorted(folder.glob("*.j2"))]
         texts = {slug: self.paper(slug) for slug in self.built}
-        return f"{fingerprint(['refigure.report.page'])} {digest([templates, texts])}"
+        return Making(("refigure.report.page",), {"templates": templates, "papers": texts})
 
 
 def module_of(dotted: str) -> str:

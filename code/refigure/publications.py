@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from refigure.catalogue import CATALOGUE
+from refigure.config import Config
 from refigure.errors import UserError
 from refigure.reading import Keys, suggest
 from refigure.selections import Selections
@@ -46,7 +47,12 @@ class Claim:
 
 
 class Publications(Selections):
-    """The papers, over the tables of a scale."""
+    """The papers, over the tables of a scale; each paper's file is taken apart once."""
+
+    def __init__(self, config: Config, scale: str):
+        super().__init__(config, scale)
+        self._figures: dict[str, dict[str, Figure]] = {}
+        self._claims: dict[str, dict[str, Claim]] = {}
 
     def paper(self, slug: str) -> Mapping[str, Any]:
         """What a paper's file writes.
@@ -74,6 +80,8 @@ class Publications(Selections):
 
     def figures(self, slug: str) -> dict[str, Figure]:
         """A paper's figures, in order."""
+        if slug in self._figures:
+            return self._figures[slug]
         found = {}
         file = f"config/papers/{slug}.yaml"
         for name, written in (self.paper(slug).get("figures") or {}).items():
@@ -94,6 +102,7 @@ class Publications(Selections):
             keys.done()
             for table in found[name].tables.values():
                 self.table(table, f"{file}: figures.{name}")
+        self._figures[slug] = found
         return found
 
     def figure(self, slug: str, name: str) -> Figure:
@@ -150,6 +159,8 @@ class Publications(Selections):
 
     def claims(self, slug: str) -> dict[str, Claim]:
         """A paper's claims, in order."""
+        if slug in self._claims:
+            return self._claims[slug]
         found = {}
         file = f"config/papers/{slug}.yaml"
         paper = self.paper(slug)
@@ -174,6 +185,7 @@ class Publications(Selections):
                         f"{file}: claims.{name}: unknown figure '{figure}'"
                         f"{suggest(figure, paper.get('figures') or {})}"
                     )
+        self._claims[slug] = found
         return found
 
     def claims_of_figure(self, slug: str, figure: str) -> list[str]:

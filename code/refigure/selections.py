@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from refigure.config import Config
@@ -186,11 +187,11 @@ class Selections(Runs):
         self._tables[name] = table
         return table
 
-    def table_files(self, name: str) -> list[str]:
+    def table_files(self, name: str) -> list[Path]:
         """The files a table is made of."""
         table = self.table(name)
         runs = [run for members in table.runs.values() for run in members]
-        files = []
+        files: list[Path] = []
         for pack in self.packs_of(runs):
             files.append(self.paths.pack(pack) / "history.parquet")
             if table.arrays:
@@ -200,8 +201,7 @@ class Selections(Runs):
             for probe in table.probes.values()
             for part in self.probes[probe].parts()
         ]
-        files += [self.paths.table(other) for other in table.tables.values()]
-        return [str(file.relative_to(self.config.root)) for file in files]
+        return files + [self.paths.table(other) for other in table.tables.values()]
 
     def measured(self, part: str) -> dict[str, list[tuple[Run, str | None]]]:
         """The members that one part of a probe measures, by role.

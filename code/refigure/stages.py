@@ -275,10 +275,15 @@ def index(graph: Graph, experiment: str, path: Path) -> None:
 
 def verdict_table(graph: Graph, papers: Iterable[str]) -> str:
     """The verdicts of all built papers as text, one line a claim."""
+    from refigure.verdict import FAILS, HOLDS, UNDECIDED
+
     lines = []
     for paper in papers:
         records = read_json(graph.paths.claims(paper))["claims"]
-        count = {word: sum(record["verdict"] == word for record in records) for word in WORDS}
+        count = {
+            word: sum(record["verdict"] == word for record in records)
+            for word in (HOLDS, FAILS, UNDECIDED)
+        }
         tally = ", ".join(f"{number} {word}" for word, number in count.items() if number)
         lines.append(f"{paper} at scale '{graph.scale.name}': {tally}")
         for record in records:
@@ -287,6 +292,3 @@ def verdict_table(graph: Graph, papers: Iterable[str]) -> str:
                 reason = textwrap.shorten(record["reason"], 120, placeholder=" ...")
                 lines.append(f"{'':17}{reason}")
     return "\n".join(lines) + "\n"
-
-
-WORDS = ("holds", "fails", "undecided")
