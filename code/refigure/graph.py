@@ -66,6 +66,8 @@ class Graph(Publications):
         words = {"compute": table.compute, "runs": runs, "arrays": table.arrays}
         words |= {"tables": dict(table.tables), "probes": dict(table.probes)}
         words["options"] = dict(table.options)
+        if table.data:
+            words["data"] = dict(table.data)
         module = module_of(table.compute) if table.compute else HISTORIES
         return Making((module, HISTORIES), words)
 

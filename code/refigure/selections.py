@@ -55,6 +55,8 @@ class Table:
         runs: role -> runs whose histories the function takes.
         arrays: names of recorded arrays that the function takes.
         tables, probes: argument name -> table or probe.
+        data: argument name -> content id of the prepared data that the function takes, None where
+            its source is not configured.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Table:
     arrays: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
     probes: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, str | None] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -170,6 +173,10 @@ class Selections(Runs):
             arrays=tuple(keys.take("arrays", list, [])),
             tables=keys.take("tables", dict, {}),
             probes=keys.take("probes", dict, {}),
+            data={
+                argument: self.data_of(alias, f"{place}.data")
+                for argument, alias in keys.take("data", dict, {}).items()
+            },
             options=keys.take("options", dict, {}),
         )
         keys.done()
@@ -201,7 +208,8 @@ class Selections(Runs):
             for probe in table.probes.values()
             for part in self.probes[probe].parts()
         ]
-        return files + [self.paths.table(other) for other in table.tables.values()]
+        files += [self.paths.table(other) for other in table.tables.values()]
+        return files + [self.paths.data(data) for data in table.data.values() if data]
 
     def measured(self, part: str) -> dict[str, list[tuple[Run, str | None]]]:
         """The members that one part of a probe measures, by role.

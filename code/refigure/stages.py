@@ -143,6 +143,11 @@ def table(graph: Graph, name: str) -> None:
             pd.read_parquet(graph.paths.measure(part)) for part in graph.probes[probe].parts()
         ]
         arguments[argument] = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    if written.data:
+        from refigure.data.images import load
+
+        for argument, data in written.data.items():
+            arguments[argument] = data and load(graph.paths.data(data), "cpu")
     if written.compute is None:
         frame = arguments["runs"]
     else:

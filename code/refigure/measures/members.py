@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from refigure.catalogue import named
@@ -29,6 +31,8 @@ class Member:
         parameters: by name, each with a leading axis of one network.
         statistics: batch norm's running moments, in mode "running".
         task: model and data; its batches are the run's.
+        pixel_std: (channels,), by which the data's pixels in [0, 1] were divided; None where it has
+            no pixels.
     """
 
     run: Run
@@ -36,6 +40,7 @@ class Member:
     task: Task
     parameters: dict[str, Tensor]
     statistics: Statistics
+    pixel_std: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -96,4 +101,10 @@ def _member(
         for layer in model.normalised
     }
     parameters = {name: values[name][None].to(device) for name in model.groups}
-    return Member(run, model, task, parameters, Statistics(moments, "running"))
+    std = _pixel_std(graph.paths.data(run.spec.data), device)
+    return Member(run, model, task, parameters, Statistics(moments, "running"), std)
+
+
+def _pixel_std(path: Path, device: torch.device) -> Tensor | None:
+    with safe_open(path, "pt") as file:
+        return file.get_tensor("std").to(device) if "std" in file.keys() else None  # noqa: SIM118
