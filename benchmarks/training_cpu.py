@@ -251,7 +251,8 @@ def our_worker(options: argparse.Namespace) -> None:
     wanted = Wanted(records=frozenset(canonical(record) for record in records))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        recipe = {"source": "benchmark", "pool": options.pool, "standardise": "channel"}
+        recipe = {"name": "images", "source": "benchmark", "pool": options.pool}
+        recipe["standardise"] = "channel"
         images.save(prepare(raw, recipe), folder / "data.safetensors", recipe)
         runs = []
         for elr in options.elrs:

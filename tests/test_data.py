@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from engine import spec
 from PIL import Image
 from refigure.catalogue import settings
 from refigure.data import augment, sources
-from refigure.data.images import load, save
+from refigure.data.images import Images, load, save
+from refigure.data.prepared import load as load_any
 from refigure.data.recipes import prepare, redrawn
 from refigure.data.sources import Raw, digest_of, read
 from refigure.errors import UserError
+from refigure.training.job import build_model
 from torchvision.transforms import functional as transforms
 
 REAL_CIFAR10 = Path(__file__).parents[2] / "shared" / "data" / "cifar10-jpg.tar.xz"
@@ -486,6 +489,15 @@ def test_a_missing_or_foreign_file_is_one_line(tmp_path):
     for name in ("missing", "foreign"):
         with pytest.raises(UserError, match=f"^.*{name}: no[^\n]*$"):
             load(tmp_path / name, "cpu")
+
+
+def test_a_file_is_read_by_the_module_of_its_recipe(coloured, tmp_path):
+    path = tmp_path / "x.safetensors"
+    recipe = {"name": "images", "source": "x"}
+    save(prepare(coloured, recipe), path, recipe)
+    assert isinstance(load_any(path, "cpu"), Images)
+    with pytest.raises(UserError, match=r"^model 'convnet' needs 'channels' of its data, which"):
+        build_model(spec(), object())
 
 
 # Augmentation

@@ -97,7 +97,7 @@ def test_mistakes_are_one_line_that_names_the_thing(tmp_path, capsys):
     assert "starts from plain" in line and line.endswith("points.safetensors: no such file")
     assert not graph.paths.pack(child.name).exists()
     graph.paths.data(data).write_bytes(b"no arrays")
-    assert "not prepared images" in refused(tmp_path, capsys, "train", first.name)
+    assert "not prepared data" in refused(tmp_path, capsys, "train", first.name)
     (tmp_path / "drawn/train/class0/0.png").write_bytes(b"other")
     assert "expected sha256" in refused(tmp_path, capsys, "prepare", data)
     assert "'lines2'" in refused(tmp_path, capsys, "table", "lines2")

@@ -210,6 +210,16 @@ class Config:
             raise UserError(f"{where}: unknown source '{name}'{suggest(name, sources)}")
         return sources[name]
 
+    def sources_of(self, recipe: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """The sources that a recipe names, by its key, with whole paths."""
+        found = {}
+        for key in ("source", "vectors"):
+            if recipe.get(key):
+                found[key] = source = dict(self.user["sources"][recipe[key]])
+                if "path" in source:
+                    source["path"] = str(self.root / source["path"])
+        return found
+
     def _checksum(self, name: str) -> dict[str, Any]:
         return {key: value for key, value in self.user["sources"][name].items() if key != "path"}
 

@@ -42,8 +42,7 @@ class Graph(Publications):
 
     def recipe_making(self, data: str) -> Making:
         """What prepares some data."""
-        module = CATALOGUE["recipe"][self.recipes[data]["name"]].module
-        return Making((module, "refigure.data.images", "refigure.data.sources"))
+        return Making((CATALOGUE["recipe"][self.recipes[data]["name"]].module,))
 
     def measure_making(self, part: str) -> Making:
         """The code of a probe, what it measures and its options."""

@@ -21,20 +21,15 @@ from refigure.packs import Pack
 
 
 def prepare(graph: Graph, data: str) -> None:
-    """Read a source and write its prepared arrays."""
-    from refigure.data import images, sources
-
+    """Read the sources of a recipe and write its prepared arrays."""
     if data not in graph.recipes:
         raise UserError(f"data '{data}' is not in {graph.scale.file}")
     recipe = graph.recipes[data]
-    source = dict(graph.config.user["sources"][recipe["source"]])
-    if "path" in source:
-        source["path"] = str(graph.config.root / source["path"])
-    raw = sources.read(source, graph.paths.sources)
     module = named("recipe", recipe["name"])
+    raw = module.read(graph.config.sources_of(recipe), graph.paths.sources)
     keys = CATALOGUE["recipe"][recipe["name"]].keys
     prepared = module.prepare(raw, {key: recipe[key] for key in keys})
-    images.save(prepared, graph.paths.data(data), recipe)
+    module.save(prepared, graph.paths.data(data), recipe)
 
 
 def train(graph: Graph, name: str, interval_s: float) -> None:

@@ -1,21 +1,16 @@
-"""Prepared arrays in one file, and the same images on a device."""
+"""Prepared images in one file, and the same images on a device."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_bytes
 from torch import Tensor
 
-from refigure.errors import UserError
+from refigure.data.prepared import read, write
 
 if TYPE_CHECKING:
     from refigure.data.recipes import Prepared
@@ -65,24 +60,9 @@ class Images:
 
 
 def save(prepared: Prepared, path: Path, recipe: Mapping[str, Any]) -> None:
-    """Write prepared arrays, with the recipe and the classes' names as metadata.
-
-    The file is there whole or not at all, and equal arrays give equal bytes.
-    """
-    arrays = {name: np.ascontiguousarray(getattr(prepared, name)) for name in ARRAYS}
-    # One key: safetensors writes several in an order that changes from process to process.
-    about = {"recipe": dict(recipe), "classes": prepared.classes}
-    metadata = {"refigure": json.dumps(about, sort_keys=True)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(to_bytes(arrays, metadata))
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write prepared arrays, with the recipe and the classes' names as metadata."""
+    arrays = {name: getattr(prepared, name) for name in ARRAYS}
+    write(path, arrays, {"recipe": dict(recipe), "classes": prepared.classes})
 
 
 def load(path: Path, device: torch.device | str) -> Images:
@@ -91,14 +71,7 @@ def load(path: Path, device: torch.device | str) -> Images:
     Raises:
         UserError: there is no such file, or it is not one of ours.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name).to(device) for name in ARRAYS}
-            about = json.loads(file.metadata()["refigure"])
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not prepared images: {' '.join(str(error).split())}") from None
+    tensors, about = read(path, device)
     mean, std = tensors["mean"], tensors["std"]
     return Images(
         train_images=_normalised(tensors["train_images"], mean, std),

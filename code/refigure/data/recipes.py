@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from refigure.catalogue import settings
+from refigure.data import sources
+from refigure.data.images import load as load
+from refigure.data.images import save as save
 from refigure.data.sources import Raw
 from refigure.errors import UserError
 from refigure.reading import Keys
@@ -137,6 +141,11 @@ class Prepared:
     std: np.ndarray
     train_corrupted: np.ndarray
     classes: list[str]
+
+
+def read(given: Mapping[str, Mapping[str, Any]], cache: Path) -> Raw:
+    """The images of the recipe's source; see `sources.read`."""
+    return sources.read(given["source"], cache)
 
 
 def prepare(raw: Raw, recipe: Mapping[str, Any]) -> Prepared:

@@ -100,7 +100,7 @@ class Network:
         """(1, images, classes), in train mode; no moments are moved."""
         parameters = {**self.member.parameters, **self.weights}
         moments = self.member.statistics.in_mode("batch")
-        return self.member.model.forward(parameters, batch.images, moments)
+        return self.member.task.logits(parameters, batch, moments)
 
     def gradient(self, output: Tensor, **keywords: Any) -> Vector:
         """Of a number, by the scale-invariant weights."""

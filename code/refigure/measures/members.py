@@ -12,8 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from refigure.catalogue import named
-from refigure.data.images import Images
-from refigure.data.images import load as load_images
+from refigure.data.prepared import load as load_data
 from refigure.experiments import Run
 from refigure.graph import Graph
 from refigure.models.layers import Model, Statistics
@@ -68,13 +67,13 @@ def groups(
         for run, point in members:
             key = tuple(run.axes[axis] for axis in each)
             keyed.setdefault(key, {name: [] for name in roles})[role].append((run, point))
-    images: dict[str, Images] = {}
+    data: dict[str, Any] = {}
     for key, by_role in keyed.items():
         found = {
             role: [
                 member
                 for run, point in members
-                if (member := _member(graph, run, point, images, device)) is not None
+                if (member := _member(graph, run, point, data, device)) is not None
             ]
             for role, members in by_role.items()
         }
@@ -83,17 +82,17 @@ def groups(
 
 
 def _member(
-    graph: Graph, run: Run, point: str | None, images: dict[str, Images], device: torch.device
+    graph: Graph, run: Run, point: str | None, loaded: dict[str, Any], device: torch.device
 ) -> Member | None:
     folder = graph.paths.pack(graph.pack_of[run.id])
     tensors = parts.read_tensors(folder / "points.safetensors", [run.id], point)
     values = parts.named_point(tensors, run.id, point)
     if values is None:
         return None
-    if run.spec.data not in images:
-        images.clear()
-        images[run.spec.data] = load_images(graph.paths.data(run.spec.data), device)
-    data = images[run.spec.data]
+    if run.spec.data not in loaded:
+        loaded.clear()
+        loaded[run.spec.data] = load_data(graph.paths.data(run.spec.data), device)
+    data = loaded[run.spec.data]
     model = build_model(run.spec, data)
     task = named("task", run.spec.task["name"]).build(model, data, [run.spec], [stream_of(run)])
     moments = {

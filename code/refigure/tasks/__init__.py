@@ -22,15 +22,28 @@ class Task(Protocol):
     batches: int
 
     def batch(self, epoch: int, number: int) -> Any:
-        """One training batch of an epoch, for all networks; follows from seeds alone."""
+        """One training batch of an epoch, for all networks; follows from seeds alone.
+
+        Its `labels`, (networks, objects), are what `scores` compares predictions with.
+        """
         ...
 
     def losses(
         self, parameters: Mapping[str, Tensor], batch: Any, statistics: Statistics
     ) -> Tensor:
-        """The mean loss of each network on its batch, (networks,)."""
+        """The loss that each network takes a step on, (networks,): a mean over its batch."""
+        ...
+
+    def logits(
+        self, parameters: Mapping[str, Tensor], batch: Any, statistics: Statistics
+    ) -> Tensor:
+        """What each network predicts for its batch, (networks, objects, classes)."""
+        ...
+
+    def scores(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and error (0 or 1) of each object, both (networks, objects)."""
         ...
 
     def evaluation(self, which: str, networks: int) -> Iterator[Any]:
-        """The batches of a whole set, in stored order, the same for every network."""
+        """The batches of a whole set ("train", "test"), in stored order, for every network."""
         ...

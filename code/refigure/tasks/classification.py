@@ -81,8 +81,14 @@ class Classification:
         self, parameters: Mapping[str, Tensor], batch: Batch, statistics: Statistics
     ) -> Tensor:
         """The mean loss of each network on its batch, (networks,)."""
-        logits = self.model.forward(parameters, batch.images, statistics)
+        logits = self.logits(parameters, batch, statistics)
         return self.scores(logits, batch.labels)[0].mean(1)
+
+    def logits(
+        self, parameters: Mapping[str, Tensor], batch: Batch, statistics: Statistics
+    ) -> Tensor:
+        """The logits of each network on its batch, (networks, batch, classes)."""
+        return self.model.forward(parameters, batch.images, statistics)
 
     def scores(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and error (0 or 1) of each image, both (networks, batch).

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,7 @@ import torch
 from torch import Tensor
 
 from refigure.catalogue import named
-from refigure.data.images import Images
-from refigure.data.images import load as load_images
+from refigure.data.prepared import load as load_data
 from refigure.errors import UserError
 from refigure.experiments import Run
 from refigure.models.layers import Model, Statistics
@@ -82,14 +82,14 @@ class Job:
         missing = [run for run in self.pack.runs if run.id not in done.runs]
         progress.skip(sum(run.spec.epochs for run in self.pack.runs if run.id in done.runs))
         if missing:
-            images = load_images(self.data_path, self.device)
-            for stack in self._stacks(missing, images):
-                done = parts.join([done, self._train(stack, images, progress)])
+            data = load_data(self.data_path, self.device)
+            for stack in self._stacks(missing, data):
+                done = parts.join([done, self._train(stack, data, progress)])
         done.save(self.folder)
         shutil.rmtree(self.scratch, ignore_errors=True)
         progress.end()
 
-    def _stacks(self, runs: Sequence[Run], images: Images) -> list[list[Run]]:
+    def _stacks(self, runs: Sequence[Run], data: Any) -> list[list[Run]]:
         """Runs that can train side by side on this device.
 
         They share everything but seeds, numbers of the optimiser and where they start. On a CPU
@@ -100,14 +100,14 @@ class Job:
             alike[_stack_key(run.spec)].append(run)
         stacks = []
         for group in alike.values():
-            kind = build_model(group[0].spec, images).stacking
+            kind = build_model(group[0].spec, data).stacking
             together = kind == "native" or (kind == "grouped" and self.device.type == "cuda")
             stacks += [group] if together else [[run] for run in group]
         return stacks
 
     # ------------------------------------------------------------------ one stack
 
-    def _train(self, runs: list[Run], images: Images, progress: Progress) -> Part:
+    def _train(self, runs: list[Run], data: Any, progress: Progress) -> Part:
         name = digest([run.id for run in runs], 10)
         ready, absent = self._beginnings(runs)
         part = Part(
@@ -115,7 +115,7 @@ class Job:
         )
         if ready:
             specs = [run.spec for run in ready]
-            training = self._training(ready, specs, images)
+            training = self._training(ready, specs, data)
             state = self.scratch / f"{name}.state"
             about = {
                 "runs": [run.id for run in ready],
@@ -143,7 +143,7 @@ class Job:
 
             trained = training.run(between_steps, after_epoch)
             seconds = spent + time.monotonic() - began
-            part = parts.join([part, self._part(ready, training, trained, seconds, images)])
+            part = parts.join([part, self._part(ready, training, trained, seconds)])
         part.save(self.scratch / f"part-{name}")
         (self.scratch / f"{name}.state").unlink(missing_ok=True)
         return part
@@ -163,8 +163,8 @@ class Job:
         tensors = parts.read_tensors(path, [run.parent.id], run.point)
         return parts.named_point(tensors, run.parent.id, run.point)
 
-    def _training(self, runs: list[Run], specs: list[Spec], images: Images) -> Training:
-        model = build_model(specs[0], images)
+    def _training(self, runs: list[Run], specs: list[Spec], data: Any) -> Training:
+        model = build_model(specs[0], data)
         task = named("task", specs[0].task["name"])
         frozen = frozenset() if specs[0].head is None else frozenset({"head"})
         values, moments, beginning = self._start(runs, model, frozen)
@@ -173,7 +173,7 @@ class Job:
         if moments:
             statistics.running = moments
         return Training(
-            task.build(model, images, specs, [stream_of(run) for run in runs]),
+            task.build(model, data, specs, [stream_of(run) for run in runs]),
             specs,
             stack,
             statistics,
@@ -253,9 +253,7 @@ class Job:
 
     # ------------------------------------------------------------------ results
 
-    def _part(
-        self, runs: list[Run], training: Training, trained: Trained, seconds: float, images: Images
-    ) -> Part:
+    def _part(self, runs: list[Run], training: Training, trained: Trained, seconds: float) -> Part:
         part = Part()
         frames = []
         share = seconds / len(runs)
@@ -302,11 +300,11 @@ class Job:
 
 @torch.no_grad()
 def predictions(training: Training, which: str) -> Tensor:
-    """Logits of the final networks on a whole set in eval mode, (networks, images, classes)."""
+    """Logits of the final networks on a whole set in eval mode, (networks, objects, classes)."""
     task, stack = training.task, training.stack
     running = training.statistics.in_mode("running")
     found = [
-        task.model.forward(stack.parameters, batch.images, running)
+        task.logits(stack.parameters, batch, running)
         for batch in task.evaluation(which, stack.networks)
     ]
     return torch.cat(found, dim=1).cpu()
@@ -327,11 +325,29 @@ def stream_of(run: Run) -> str:
     return f"{run.spec.seed}/{run.parent.id}"
 
 
-def build_model(spec: Spec, images: Images) -> Model:
-    """The model of a spec, for these images."""
+def build_model(spec: Spec, data: Any) -> Model:
+    """The model of a spec, for these data.
+
+    The positional arguments of a model's `build` are attributes of the data, by their names; the
+    keyword ones are the spec's. A module of several models has a function of each one's name.
+
+    Raises:
+        UserError: the data have not what the model needs.
+    """
     settings = dict(spec.model)
-    module = named("model", settings.pop("name"))
-    return module.build(images.channels, images.size, images.classes, **settings)
+    name = settings.pop("name")
+    module = named("model", name)
+    build = getattr(module, name, None) or module.build
+    needs = [
+        need
+        for need, parameter in signature(build).parameters.items()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
+    for need in needs:
+        if not hasattr(data, need):
+            kind = type(data).__name__.lower()
+            raise UserError(f"model '{name}' needs '{need}' of its data, which {kind} have not")
+    return build(*(getattr(data, need) for need in needs), **settings)
 
 
 def _stack_key(spec: Spec) -> str:

@@ -19,7 +19,7 @@ class TrainPass:
     """One pass over the training set in train mode, by which several recorders measure.
 
     Args:
-        loss, error: means over the images, (networks,); the error in percent.
+        loss, error: means over the objects, (networks,); the error in percent.
         gradient_norm: mean over batches of the norm of the batch gradient, (networks,), over all
             trained weights; `invariant_gradient_norm` over the scale-invariant ones.
         filter_gradient_norm: the same mean by filter, (networks, filters).
@@ -80,7 +80,7 @@ def train_pass(
     images = batches = 0
     with torch.set_grad_enabled(gradient):
         for batch in task.evaluation("train", networks):
-            logits = task.model.forward(parameters, batch.images, moments)
+            logits = task.logits(parameters, batch, moments)
             loss, error = task.scores(logits, batch.labels)
             if gradient:
                 rows = stack.gradient(loss.mean(1))
@@ -112,9 +112,7 @@ def test_pass(
     networks = len(next(iter(parameters.values())))
     losses = errors = images = 0
     for batch in task.evaluation("test", networks):
-        loss, error = task.scores(
-            task.model.forward(parameters, batch.images, running), batch.labels
-        )
+        loss, error = task.scores(task.logits(parameters, batch, running), batch.labels)
         losses = losses + loss.double().sum(1)
         errors = errors + error.sum(1)
         images += batch.labels.shape[1]
