@@ -31,7 +31,7 @@ from torch import Tensor
 
 CLASSES, SIZE = 3, 8
 RECORDS = (
-    {"name": "train", "gradient": True, "every": {"epochs": 1}},
+    {"name": "train", "gradient": True, "squared": True, "every": {"epochs": 1}},
     {"name": "test", "recomputed": True, "every": {"epochs": 1}},
     {"name": "geometry", "every": {"epochs": 1}},
     {"name": "filters", "every": {"epochs": 1}},
@@ -169,12 +169,35 @@ experiments:
     points: {end: {epoch: last}}
     record: *record
   event:
-    base: {<<: *base, epochs: 10, optimiser: {name: sgd, wd: 1.0e-2}}
-    grid: {lr: [3.0, 10.0], seed: [0]}
+    base: {<<: *base, epochs: 10, optimiser: {name: sgd, wd: 1.0e-1}}
+    grid: {lr: [5.0, 8.0], seed: [0]}
     points:
-      calm1: {event: calm_end, jump: 1.001, floor: 3.0}
-      calm2: {event: calm_end, jump: 1.001, floor: 3.0, index: 2}
+      calm1: {event: calm_end, jump: 1.2, floor: 5.0}
+      calm2: {event: calm_end, jump: 1.2, floor: 5.0, index: 2}
+      before: {event: jump, jump: 1.2, floor: 5.0, offset: -1}
+      after: {event: jump, jump: 1.2, floor: 5.0, offset: 2}
       end: {epoch: last}
+    record: *record
+  zoom:
+    start: {from: event, at: before, take: state}
+    base: {epochs: 3}
+    points: {first: {epoch: 1}, end: {epoch: last}}
+    record:
+      train: {every: {steps: 1}, squared: true}
+      step_norms: {every: {steps: 1}}
+  zoom_longer:
+    start: {from: zoom, at: end, take: state}
+    base: {epochs: 5}
+    points: {end: {epoch: last}}
+    record: *record
+  switched:
+    start: {from: event, at: after, take: state, where: {lr: 5.0}}
+    base: {epochs: 3, optimiser: {wd: 0.0, norm: 4.0}, head: null}
+    record: {train: {every: {epochs: 1}}, step_norms: {every: {epochs: 1}}}
+  freed:
+    start: {from: momentum, at: end, take: state}
+    base: {epochs: 8, head: null}
+    points: {end: {epoch: last}}
     record: *record
   ragged:
     base: {<<: *base, epochs: 12, stop: {train_loss_below: 0.4}}

@@ -12,7 +12,7 @@ from refigure.graph import function_of
 from refigure.models import convnet
 from refigure.models.layers import Statistics
 from refigure.tables import decay, sphere, toy
-from refigure.training import recorders
+from refigure.training import recorders, step_norms
 from refigure.training.passes import TrainPass
 from refigure.training.stack import Stack
 
@@ -107,6 +107,8 @@ def test_the_page_has_what_the_recorders_measure():
     generator = torch.Generator().manual_seed(0)
     stack = Stack(model, [model.initial(generator, generator)], frozenset(), torch.device("cpu"))
     one = torch.ones(1)
+    log = step_norms.StepLog(stack)
+    log.state["steps"] += 1
     moment = SimpleNamespace(
         stack=stack,
         start=stack.flat,
@@ -115,11 +117,12 @@ def test_the_page_has_what_the_recorders_measure():
         task=SimpleNamespace(data=SimpleNamespace(classes=3)),
         optimiser=SimpleNamespace(effective_lr=lambda _: one),
         test=lambda _: (one, one),
-        train_pass=TrainPass(one, one, Statistics({}), one, one),
+        train_pass=TrainPass(one, one, Statistics({}), one, one, one),
+        steps=log,
     )
-    settings = {"gradient": True, "recomputed": True}
+    settings = {"gradient": True, "squared": True, "recomputed": True}
     measured = {}
-    for record in (recorders.train, recorders.test, recorders.geometry):
+    for record in (recorders.train, recorders.test, recorders.geometry, step_norms.step_norms):
         measured |= record(moment, settings)
     axes = {"experiment", "elr", "lr", "plr", "wd", "k", "seed", "run", "step", "epoch"}
     # The loop itself adds the running loss.

@@ -177,7 +177,7 @@ def test_wanted_things_are_compared_as_sets():
 
 
 def test_wanted_things_survive_json():
-    record = '{"every":{"epochs":1},"gradient":false,"name":"train"}'
+    record = '{"every":{"epochs":1},"gradient":false,"name":"train","squared":false}'
     wanted = Wanted(frozenset({'{"epoch":1}'}), frozenset({record}), frozenset({"test"}))
     assert Wanted.from_json(wanted.as_json()) == wanted
 

@@ -39,6 +39,10 @@ KINDS = {  # kind -> experiment, and whether its networks train side by side
     "momentum": ("momentum", False),
     "continued momentum": ("longer_momentum", False),
     "event": ("event", False),
+    "gone on from an event": ("zoom", False),
+    "gone on from there": ("zoom_longer", False),
+    "switched after an event": ("switched", False),
+    "its head set free": ("freed", False),
     "ragged": ("ragged", False),
     "diverging": ("diverging", False),
     "absent parent": ("orphan", False),
@@ -46,6 +50,8 @@ KINDS = {  # kind -> experiment, and whether its networks train side by side
     "stack from a point": ("tuned", True),
     "stack continued": ("longer_momentum", True),
     "stack of events": ("event", True),
+    "stack gone on from events": ("zoom", True),
+    "stack with heads set free": ("freed", True),
     "ragged stack": ("ragged", True),
     "diverging stack": ("diverging", True),
 }
@@ -170,6 +176,8 @@ def test_a_state_after_every_step_of_every_point_is_written_and_read():
         {"average": {"count": 2, "every": 1, "from": 2}},
         {"best": "test_loss", "mode": "min"},
         {"event": "calm_end", "jump": 1.01, "floor": 5.0, "index": 1},
+        {"event": "jump", "jump": 1.01, "floor": 5.0, "index": 1, "offset": -2},
+        {"event": "jump", "jump": 1.01, "floor": 5.0, "index": 1, "offset": 1},
     ]
     chosen = [spec(optimiser=sphere(elr, momentum=0.9), epochs=5) for elr in (0.03, 0.1)]
     whole = training(chosen, wanted)

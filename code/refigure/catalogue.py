@@ -192,7 +192,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "uniform_sphere": Entry("refigure.training.initial"),
     },
     "record": {
-        "train": Entry("refigure.training.recorders", {"gradient": True}),
+        "train": Entry("refigure.training.recorders", {"gradient": True, "squared": False}),
         "test": Entry("refigure.training.recorders", {"recomputed": False}),
         "geometry": Entry("refigure.training.recorders"),
         "filters": Entry("refigure.training.recorders"),

@@ -128,7 +128,8 @@ class Job:
                 training.resume(kept[0])
                 spent = kept[1]["seconds"]
                 print(f"goes on from epoch {training.epoch}", flush=True)
-            progress.skip(training.epoch * len(ready) + sum(run.spec.epochs for run in absent))
+            done = training.epoch - training.since
+            progress.skip(done * len(ready) + sum(run.spec.epochs for run in absent))
             began = time.monotonic()
 
             def between_steps(training: Training) -> None:
@@ -166,7 +167,7 @@ class Job:
     def _training(self, runs: list[Run], specs: list[Spec], data: Any) -> Training:
         model = build_model(specs[0], data)
         task = named("task", specs[0].task["name"])
-        frozen = frozenset() if specs[0].head is None else frozenset({"head"})
+        frozen = frozen_groups(specs[0])
         values, moments, beginning = self._start(runs, model, frozen)
         stack = Stack(model, values, frozen, self.device)
         statistics = Statistics.fresh(model.normalised, len(runs), self.device)
@@ -200,14 +201,13 @@ class Job:
         }
         if runs[0].spec.start["take"] != "state":
             return values, moments, None
-        names = [name for name in found[0] if name.startswith("optimiser/")]
-        optimiser = {
-            name.partition("/")[2]: torch.stack([point[name] for point in found]) for name in names
-        }
-        epoch = runs[0].spec.start["point"]["epoch"]
+        parent = runs[0].parent.spec
+        optimiser = _state_of(found, model, values, frozen_groups(parent), frozen)
+        epoch = int(found[0]["epoch"])
+        counted = runs[0].spec.start["point"].get("epoch", 0)
         history = self._parents_history(runs, epoch)
         start = torch.cat([self._start_of(run.parent, model, frozen) for run in runs])
-        return values, moments, Beginning(epoch, optimiser, history, start)
+        return values, moments, Beginning(epoch, counted, optimiser, history, start)
 
     def _start_of(self, run: Run, model: Model, frozen: frozenset[str]) -> Tensor:
         """The flat parameters at a run's own start, (1, trained), which its measures refer to."""
@@ -325,6 +325,45 @@ def stream_of(run: Run) -> str:
     return f"{run.spec.seed}/{run.parent.id}"
 
 
+def frozen_groups(spec: Spec) -> frozenset[str]:
+    """The groups of parameters that a spec does not train."""
+    return frozenset() if spec.head is None else frozenset({"head"})
+
+
+def _state_of(
+    points: list[dict[str, Tensor]],
+    model: Model,
+    values: list[dict[str, Tensor]],
+    before: frozenset[str],
+    after: frozenset[str],
+) -> dict[str, Tensor]:
+    """The optimiser's state at the points of some networks, (networks, ...) each by name.
+
+    A group that is trained from now on and was frozen before begins with a state of zero.
+
+    Args:
+        points: of the parents, with `optimiser/...`.
+        values: of the networks.
+        before, after: what the parents froze, and what the networks freeze.
+    """
+    names = [name for name in points[0] if name.startswith("optimiser/")]
+    state = {
+        name.partition("/")[2]: torch.stack([point[name] for point in points]) for name in names
+    }
+    if before == after or not state:
+        return state
+    old, new = (Stack(model, values, frozen, torch.device("cpu")) for frozen in (before, after))
+    for name, value in state.items():
+        if value.shape[1:] == old.flat.shape[1:]:
+            known = old.named(value)
+            parts = [
+                known[leaf].flatten(1) if leaf in old.leaves else torch.zeros_like(part).flatten(1)
+                for leaf, part in new.leaves.items()
+            ]
+            state[name] = torch.cat(parts, dim=1).detach()
+    return state
+
+
 def build_model(spec: Spec, data: Any) -> Model:
     """The model of a spec, for these data.
 
@@ -359,7 +398,10 @@ def _stack_key(spec: Spec) -> str:
         key: value for key, value in identity["optimiser"].items() if key not in numbers
     }
     if start and "run" in start:
-        identity["start"] = [start["take"], start["point"] if start["take"] == "state" else None]
+        goes_on = start["take"] == "state"
+        identity["start"] = [start["take"], start["point"] if goes_on else None]
+        if goes_on and "epoch" not in start["point"]:
+            identity["start"].append(start["run"])  # an event comes at another epoch in each run
     return canonical(identity)
 
 
@@ -402,7 +444,8 @@ def _points_of(run: Run, place: int, training: Training, trained: Trained) -> di
         for layer, (mean, variance) in snapshot.moments.items():
             found[f"{run.id}|{key}|mean/{layer}"] = mean[place].cpu().clone()
             found[f"{run.id}|{key}|variance/{layer}"] = variance[place].cpu().clone()
-        if "epoch" in json.loads(key):
+        if json.loads(key).keys() & {"epoch", "event"}:  # those that a run may go on from
+            found[f"{run.id}|{key}|epoch"] = snapshot.epoch[place].clone()
             for name, value in snapshot.optimiser.items():
                 found[f"{run.id}|{key}|optimiser/{name}"] = value[place].cpu().clone()
     if run.parent is not None:

@@ -25,13 +25,16 @@ class Beginning:
     """Where some networks begin when they go on from a parent's training state.
 
     Args:
-        epoch: the parent's.
+        epoch: the parent's, at the point.
+        counted: the same as the spec's epochs and points count it: 0 where the point is an event's,
+            since nobody knows beforehand when it comes.
         optimiser: the state of its optimiser, rows in the order of the networks.
         history: all it measured up to that epoch.
         start: the flat parameters at its own start.
     """
 
     epoch: int
+    counted: int
     optimiser: dict[str, Tensor]
     history: History
     start: Tensor
@@ -87,7 +90,9 @@ class Training:
 
     def __post_init__(self) -> None:
         spec = self.specs[0]
-        self.epochs = spec.epochs
+        # Epochs before those that the spec counts.
+        self.since = self.beginning.epoch - self.beginning.counted if self.beginning else 0
+        self.epochs = self.since + spec.epochs
         self.steps_per_epoch = 1 if spec.full_batch else self.task.batches
         given = self.stack.flat.clone()
         self.optimiser = build_optimiser(self.specs, self.stack)
@@ -106,6 +111,8 @@ class Training:
         self.stopped = torch.zeros(networks, dtype=torch.bool)
         self.running_loss = torch.zeros(networks, dtype=torch.float64, device=device)
         self.on_cpu = device.type == "cpu"
+        logged = "step_norms" in self.recorders
+        self.steps = named("record", "step_norms").StepLog(self.stack) if logged else None
         self.step = 0
         self.first_step = 0
         self.start = self.stack.flat.clone()
@@ -169,6 +176,10 @@ class Training:
         # One infinite or undefined entry makes the sum of its row so too, at a third of the cost.
         going = self.alive & losses.isfinite() & gradient.sum(1).isfinite()
         factor = self.schedule(self.step / self.steps_per_epoch)
+        if self.steps is not None:
+            if self.step % self.steps_per_epoch == 0:
+                self.steps.begin_epoch()
+            self.steps.before_step(self.stack, self.optimiser, losses, gradient, factor)
         if self.on_cpu and bool(going.all()):
             self.optimiser.step(self.stack, gradient, factor)
             self.statistics.running = statistics.running
@@ -186,6 +197,8 @@ class Training:
                 for layer, moments in statistics.running.items()
             }
             self.alive = going
+        if self.steps is not None:
+            self.steps.after_step(self.stack)
         self.running_loss += torch.where(going, losses.double(), 0.0)
 
     def _full_gradient(self, epoch: int, statistics: Statistics) -> tuple[Tensor, Tensor]:
@@ -205,7 +218,8 @@ class Training:
         return losses / images, gradient / images
 
     def _copy(self) -> Snapshot:
-        return Snapshot.of(self.stack, self.statistics, self.optimiser.state, self.alive.cpu())
+        state, alive = self.optimiser.state, self.alive.cpu()
+        return Snapshot.of(self.stack, self.statistics, state, alive, self.epoch)
 
     def _set(self, snapshot: Snapshot) -> None:
         self.stack.load(snapshot.flat)
@@ -229,7 +243,8 @@ class Training:
             mean = torch.where(alive, mean, float("nan"))
             self.history.add(self.step, {"train_loss_running": mean})
         self.running_loss.zero_()
-        self.points.update(self.epoch, self._copy, alive, measured, self._moments_of)
+        counted = self.epoch - self.since
+        self.points.update(counted, self._copy, alive, measured, self._moments_of)
         if self.stop_below is not None and self.step > self.first_step:
             reached = alive & (measured["train_loss"] < self.stop_below)
             if reached.any() and "test_error" not in measured:
@@ -241,7 +256,7 @@ class Training:
         self.stopped |= reached
         self.ended[reached] = self.epoch
         self.alive &= ~reached.to(self.alive.device)
-        last = json.dumps({"epoch": self.epochs}, separators=(",", ":"))
+        last = json.dumps({"epoch": self.epochs - self.since}, separators=(",", ":"))
         if last in self.points.definitions and reached.any():
             self.points.take(self.points.made, last, self._copy, reached)
 
@@ -286,6 +301,7 @@ class Training:
             gradient="filters" in names or any(record.get("gradient") for record in due),
             filters="filters" in names,
             factor=self.schedule(self.step / self.steps_per_epoch),
+            steps=self.steps,
         )
         alive = self.alive.cpu()
         scalars: dict[str, Tensor] = {}
@@ -317,12 +333,18 @@ class Training:
             "stopped": self.stopped,
             "running loss": self.running_loss,
             "step": torch.tensor(self.step),
+            **(
+                {f"steps/{name}": value for name, value in self.steps.state.items()}
+                if self.steps
+                else {}
+            ),
         }
 
     def resume(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up a state where `state` left it."""
         device = self.stack.flat.device
-        groups: dict[str, dict[str, Tensor]] = {"now": {}, "points": {}, "history": {}}
+        groups: dict[str, dict[str, Tensor]]
+        groups = {"now": {}, "points": {}, "history": {}, "steps": {}}
         for name, value in tensors.items():
             kind, slash, inner = name.partition("/")
             if slash and kind in groups:
@@ -330,6 +352,8 @@ class Training:
         self._set(Snapshot.from_tensors(groups["now"]))
         self.points.load(groups["points"])
         self.history = History.from_tensors(groups["history"])
+        if self.steps is not None:
+            self.steps.state = groups["steps"]
         self.start = tensors["start"].to(device)
         self.alive = tensors["alive"].bool().to(device)
         self.ended, self.step = tensors["ended"], int(tensors["step"])

@@ -22,6 +22,7 @@ class TrainPass:
         loss, error: means over the objects, (networks,); the error in percent.
         gradient_norm: mean over batches of the norm of the batch gradient, (networks,), over all
             trained weights; `invariant_gradient_norm` over the scale-invariant ones.
+        invariant_gradient_square: the mean of the squared norm, by the scale-invariant ones.
         filter_gradient_norm: the same mean by filter, (networks, filters).
         statistics: batch norm's moments over the whole training set.
     """
@@ -31,6 +32,7 @@ class TrainPass:
     statistics: Statistics
     gradient_norm: Tensor | None = None
     invariant_gradient_norm: Tensor | None = None
+    invariant_gradient_square: Tensor | None = None
     filter_gradient_norm: Tensor | None = None
 
 
@@ -45,6 +47,7 @@ class Moment:
         gradient: whether the pass over the training set takes gradients.
         filters: whether it takes them by filter.
         factor: of the learning rate, by the schedule.
+        steps: the log of the epoch's steps, where a recorder wants it.
     """
 
     task: Any
@@ -55,6 +58,7 @@ class Moment:
     gradient: bool
     filters: bool = False
     factor: float = 1.0
+    steps: Any = None
 
     @cached_property
     def train_pass(self) -> TrainPass:
@@ -76,7 +80,8 @@ def train_pass(
     """See `Moment.train_pass`."""
     moments = statistics.in_mode("recompute")
     networks, parameters = stack.networks, stack.parameters
-    sums: dict[str, Any] = {"loss": 0.0, "error": 0.0, "all": 0.0, "invariant": 0.0, "filters": 0.0}
+    names = ("loss", "error", "all", "invariant", "square", "filters")
+    sums: dict[str, Any] = dict.fromkeys(names, 0.0)
     images = batches = 0
     with torch.set_grad_enabled(gradient):
         for batch in task.evaluation("train", networks):
@@ -86,7 +91,9 @@ def train_pass(
                 rows = stack.gradient(loss.mean(1))
                 sums["all"] += rows.norm(dim=1)
                 if stack.invariant:
-                    sums["invariant"] += rows[:, : stack.invariant].norm(dim=1)
+                    norm = rows[:, : stack.invariant].norm(dim=1)
+                    sums["invariant"] += norm
+                    sums["square"] += norm.square()
                 if filters:
                     sums["filters"] += stack.filter_norms(rows)
             sums["loss"] += loss.detach().double().sum(1)
@@ -98,6 +105,7 @@ def train_pass(
         measured.gradient_norm = sums["all"] / batches
         if stack.invariant:
             measured.invariant_gradient_norm = sums["invariant"] / batches
+            measured.invariant_gradient_square = sums["square"] / batches
         if filters:
             measured.filter_gradient_norm = sums["filters"] / batches
     return measured

@@ -25,15 +25,19 @@ class Snapshot:
         moments: batch norm's running moments.
         optimiser: the optimiser's state.
         there: (networks,) bool: which networks have reached this point.
+        epoch: (networks,) int64: when, in whole epochs since the initial state.
     """
 
     flat: Tensor
     moments: Moments
     optimiser: dict[str, Tensor]
     there: Tensor
+    epoch: Tensor
 
     @classmethod
-    def of(cls, stack: Stack, statistics: Statistics, optimiser: dict, there: Tensor) -> Snapshot:
+    def of(
+        cls, stack: Stack, statistics: Statistics, optimiser: dict, there: Tensor, epoch: int
+    ) -> Snapshot:
         """A copy of the present state, which shares no memory: a training state refuses that."""
         moments = statistics.running.items()
         return cls(
@@ -41,6 +45,7 @@ class Snapshot:
             {layer: (mean.clone(), var.clone()) for layer, (mean, var) in moments},
             {name: value.clone() for name, value in optimiser.items()},
             there.clone(),
+            torch.full(there.shape, epoch),
         )
 
     def take_rows(self, other: Snapshot, rows: Tensor) -> None:
@@ -58,10 +63,11 @@ class Snapshot:
             for name, value in other.optimiser.items()
         }
         self.there = self.there | (rows & other.there)
+        self.epoch = rows_of(rows, other.epoch, self.epoch)
 
     def as_tensors(self) -> dict[str, Tensor]:
         """By name, for a training state."""
-        tensors = {"flat": self.flat, "there": self.there}
+        tensors = {"flat": self.flat, "there": self.there, "epoch": self.epoch}
         for layer, (mean, variance) in self.moments.items():
             tensors[f"mean/{layer}"], tensors[f"variance/{layer}"] = mean, variance
         return tensors | {f"optimiser/{name}": value for name, value in self.optimiser.items()}
@@ -79,6 +85,7 @@ class Snapshot:
                 if name.startswith("optimiser/")
             },
             tensors["there"].bool().cpu(),
+            tensors["epoch"].cpu(),
         )
 
 
@@ -132,6 +139,7 @@ class Points:
         """Take the end of an epoch (0: the initial state).
 
         Args:
+            epoch: as points count it.
             snapshot: makes a copy of the present state.
             alive: (networks,) bool: those that neither diverged nor stopped before.
             measured: scalars of this epoch, column -> (networks,).
@@ -145,7 +153,7 @@ class Points:
             elif "best" in point:
                 self._keep_best(key, point, snapshot, alive, measured)
             elif "event" in point:
-                self._watch(key, point, snapshot, alive, measured)
+                self._watch(key, point, epoch, snapshot, alive, measured)
 
     def _add_to_average(self, key, average, epoch, snapshot, recompute) -> None:
         after = epoch - average["from"]
@@ -159,7 +167,7 @@ class Points:
         running.count += 1
         if running.count == average["count"]:
             flat = running.total / running.count
-            self.made[key] = Snapshot(flat, recompute(flat), now.optimiser, now.there)
+            self.made[key] = Snapshot(flat, recompute(flat), now.optimiser, now.there, now.epoch)
             del self.averages[key]
 
     def _keep_best(self, key, point, snapshot, alive, measured) -> None:
@@ -172,18 +180,21 @@ class Points:
         self.best[key] = torch.where(better, value, self.best[key])
         self.take(self.made, key, snapshot, better)
 
-    def _watch(self, key, point, snapshot, alive, measured) -> None:
+    def _watch(self, key, point, epoch, snapshot, alive, measured) -> None:
         if key not in self.detectors:
             self.detectors[key] = named("event", point["event"]).build(point, len(alive))
-        keep, fired = self.detectors[key].update(measured["train_loss"])
-        if (fired & alive).any():
-            held = self.aside[key]
-            held.there = fired & alive
-            if key not in self.made:
-                self.made[key] = snapshot()
-                self.made[key].there = torch.zeros_like(alive)
-            self.made[key].take_rows(held, held.there)
-        self.take(self.aside, key, snapshot, keep & alive)
+        detector = self.detectors[key]
+        keep, fired = detector.update(measured["train_loss"])
+        if not detector.slots:
+            self.take(self.made, key, snapshot, fired & alive)
+            return
+        # What was put into this slot last is as many epochs old as there are slots.
+        slot = f"{key} {epoch % detector.slots}"
+        rows = fired & alive & self.aside[slot].there if slot in self.aside else fired & False
+        if rows.any():
+            self.take(self.made, key, snapshot, rows)
+            self.made[key].take_rows(self.aside[slot], rows)
+        self.take(self.aside, slot, snapshot, keep & alive)
 
     @staticmethod
     def take(where: dict[str, Snapshot], key: str, snapshot, rows: Tensor) -> None:

@@ -16,10 +16,12 @@ from refigure.training.passes import Moment
 
 
 def train(moment: Moment, settings: Mapping[str, Any]) -> dict[str, Tensor]:
-    """train_loss, train_error, chance; with `gradient`: gradient_norm, effective_gradient_norm.
+    """train_loss, train_error, chance; with `gradient`: gradient_norm, effective_gradient_norm;
+    with `squared` too: effective_gradient_rms.
 
     The effective gradient norm is that of the scale-invariant weights times their norm, which a
-    rescaling leaves as it is.
+    rescaling leaves as it is; its root mean square over batches is what balances weight decay
+    (periodic-behavior, section 6.2).
     """
     measured = moment.train_pass
     chance = 100 * (1 - 1 / moment.task.data.classes)
@@ -33,6 +35,9 @@ def train(moment: Moment, settings: Mapping[str, Any]) -> dict[str, Tensor]:
         if measured.invariant_gradient_norm is not None:
             norm = moment.stack.flat[:, : moment.stack.invariant].norm(dim=1)
             columns["effective_gradient_norm"] = measured.invariant_gradient_norm * norm
+            if settings["squared"]:
+                square = measured.invariant_gradient_square
+                columns["effective_gradient_rms"] = square.sqrt() * norm
     return columns
 
 

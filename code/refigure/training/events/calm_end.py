@@ -20,8 +20,13 @@ class CalmEnd:
         settings: jump, floor, index (1 is the first jump).
         networks: how many.
 
+    Attributes:
+        slots: how many states are kept aside.
+
     Source: periodic-behavior, section 6.5.
     """
+
+    slots = 1
 
     def __init__(self, settings: Mapping[str, Any], networks: int):
         self.settings = settings
@@ -40,7 +45,7 @@ class CalmEnd:
 
         Returns:
             keep: (networks,) bool, whose present weights are to be set aside.
-            fired: (networks,) bool, whose weights set aside become the point now.
+            fired: (networks,) bool, whose weights set aside before become the point now.
         """
         state, floor = self.state, self.settings["floor"]
         jumped = (
