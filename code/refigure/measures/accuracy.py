@@ -50,7 +50,7 @@ def accuracies(task: Any, parameters: Mapping[str, Tensor]) -> tuple[Tensor, Ten
     over that pass. Without batch norm both are plain evaluations.
 
     Args:
-        task: model and data; its batches have `images` and `labels`, and `scores` tells the errors.
+        task: model and data; its `scores` tell the errors.
         parameters: by name, each with a leading axis `networks`.
 
     Source: where-large-lrs, section 6.2.
@@ -61,7 +61,7 @@ def accuracies(task: Any, parameters: Mapping[str, Tensor]) -> tuple[Tensor, Ten
     errors = torch.zeros(len(some), dtype=torch.float64, device=some.device)
     images = 0
     for batch in task.evaluation("train", len(some)):
-        _, error = task.scores(task.model.forward(parameters, batch.images, moments), batch.labels)
+        _, error = task.scores(task.logits(parameters, batch, moments), batch.labels)
         errors += error.double().sum(1)
         images += batch.labels.shape[1]
     _, test_error = test_pass(task, parameters, moments)

@@ -13,6 +13,7 @@ from refigure.data import augment
 from refigure.data.images import Images
 from refigure.models.layers import Model, Statistics
 from refigure.spec import Spec
+from refigure.tasks.order import Order
 from refigure.training.streams import generator
 
 
@@ -45,19 +46,7 @@ class Classification:
         self.augmentation = augment.build(spec.augment)
         count = len(data.train_labels)
         self.batches = count // spec.batch if spec.drop_last else -(-count // spec.batch)
-        self._orders: tuple[int, Tensor] = (-1, torch.empty(0))
-
-    def order(self, epoch: int) -> Tensor:
-        """The order of the training images in an epoch, (networks, images)."""
-        if self._orders[0] != epoch:
-            count = len(self.data.train_labels)
-            drawn = {
-                stream: torch.randperm(count, generator=generator(stream, "order", epoch))
-                for stream in set(self.streams)
-            }
-            order = torch.stack([drawn[stream] for stream in self.streams])
-            self._orders = (epoch, order.to(self.data.train_labels.device))
-        return self._orders[1]
+        self.order = Order(streams, count, data.train_labels.device)
 
     def batch(self, epoch: int, number: int) -> Batch:
         """The training images of one batch of an epoch, augmented."""

@@ -16,7 +16,7 @@ from refigure.spec import Spec
 from refigure.tasks import Task
 from refigure.training.history import History
 from refigure.training.passes import Moment, train_pass
-from refigure.training.points import Moments, Points, Snapshot, rows_of
+from refigure.training.points import Moments, Points, Snapshot, first_step, rows_of
 from refigure.training.stack import Stack
 
 
@@ -101,6 +101,8 @@ class Training:
             record["name"]: getattr(named("record", record["name"]), record["name"])
             for record in self.records
         }
+        for average in self.points.by_step.values():
+            first_step(average, self.steps_per_epoch)  # refuses one that begins too early
         self.stop_below = spec.stop and spec.stop["train_loss_below"]
         # What a stop or a point reads is measured at the end of every epoch, whatever its clock.
         self.needed = self.points.reads | ({"train"} if spec.stop else set())
@@ -110,6 +112,7 @@ class Training:
         self.diverged = torch.zeros(networks, dtype=torch.bool)
         self.stopped = torch.zeros(networks, dtype=torch.bool)
         self.running_loss = torch.zeros(networks, dtype=torch.float64, device=device)
+        self.gradient = torch.empty_like(self.stack.flat)
         self.on_cpu = device.type == "cpu"
         logged = "step_norms" in self.recorders
         self.steps = named("record", "step_norms").StepLog(self.stack) if logged else None
@@ -143,6 +146,10 @@ class Training:
         while self.step < self.epochs * self.steps_per_epoch and bool((self.ended < 0).any()):
             self._train_step()
             self.step += 1
+            if self.points.by_step:
+                self.points.update_within(
+                    self.step, self.steps_per_epoch, self._copy, self._moments_of
+                )
             if self.step % self.steps_per_epoch == 0:
                 self._end_of_epoch()
                 after_epoch(self)
@@ -167,7 +174,7 @@ class Training:
         else:
             batch = self.task.batch(epoch, number)
             losses = self.task.losses(self.stack.parameters, batch, statistics)
-            gradient = self.stack.gradient(losses)
+            gradient = self.stack.gradient(losses, out=self.gradient)
             losses = losses.detach()
         self._take_step(losses, gradient, statistics)
 
@@ -262,6 +269,8 @@ class Training:
 
     def _moments_of(self, flat: Tensor) -> Moments:
         """Batch norm's moments over the training set, of other weights of the same networks."""
+        if not self.statistics.running:
+            return {}
         kept = self.stack.flat.clone()
         self.stack.load(flat)
         moments = train_pass(self.task, self.stack, self.statistics, gradient=False, filters=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -94,9 +94,21 @@ def rows_of(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:
     return torch.where(rows.to(new.device).view(-1, *[1] * (new.dim() - 1)), new, old)
 
 
+def first_step(average: Mapping[str, int], per_epoch: int) -> int:
+    """The first step whose weights an average takes that counts backwards in steps.
+
+    Raises:
+        ValueError: it is not after the initial state.
+    """
+    first = average["to"] * per_epoch - (average["count"] - 1) * average["steps"]
+    if first < 1:
+        raise ValueError(f"averages steps from {first} on, of {per_epoch} an epoch: {average}")
+    return first
+
+
 @dataclass
 class Average:
-    """A running sum of weights over the epochs that an average takes."""
+    """A running sum of weights over the moments that an average takes."""
 
     total: Tensor
     count: int
@@ -119,6 +131,11 @@ class Points:
 
     def __post_init__(self) -> None:
         self.definitions = {key: json.loads(key) for key in sorted(self.wanted)}
+        self.by_step = {
+            key: point["average"]
+            for key, point in self.definitions.items()
+            if "steps" in point.get("average", ())
+        }
         self.detectors: dict = {}
 
     @property
@@ -148,16 +165,36 @@ class Points:
         for key, point in self.definitions.items():
             if point.get("epoch") == epoch:
                 self.take(self.made, key, snapshot, alive)  # those that stopped keep theirs
-            elif "average" in point:
-                self._add_to_average(key, point["average"], epoch, snapshot, recompute)
+            elif "every" in point.get("average", ()):
+                average = point["average"]
+                self._average(
+                    key, average, epoch - average["from"], average["every"], snapshot, recompute
+                )
             elif "best" in point:
                 self._keep_best(key, point, snapshot, alive, measured)
             elif "event" in point:
                 self._watch(key, point, epoch, snapshot, alive, measured)
 
-    def _add_to_average(self, key, average, epoch, snapshot, recompute) -> None:
-        after = epoch - average["from"]
-        if after < 0 or after % average["every"] or after // average["every"] >= average["count"]:
+    def update_within(
+        self,
+        step: int,
+        per_epoch: int,
+        snapshot: Callable[[], Snapshot],
+        recompute: Callable[[Tensor], Moments],
+    ) -> None:
+        """Take the end of a step, 1 or later, for the averages that count backwards in steps.
+
+        Args:
+            per_epoch: steps.
+            snapshot, recompute: as of `update`.
+        """
+        for key, average in self.by_step.items():
+            first = first_step(average, per_epoch)
+            self._average(key, average, step - first, average["steps"], snapshot, recompute)
+
+    def _average(self, key, average, after, every, snapshot, recompute) -> None:
+        """Add the present weights if their time, counted from the first that is added, has come."""
+        if after < 0 or after % every or after // every >= average["count"]:
             return
         now = snapshot()
         if key not in self.averages:
