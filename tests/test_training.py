@@ -465,8 +465,8 @@ STRAIGHT = """
     record: &record
       train: {every: {epochs: 1}}
       test: {every: {epochs: 1}, recomputed: true}
-      geometry: {every: {steps: 2}}
-      filters: {every: {epochs: 2}}
+      geometry: {every: {steps: 5}}
+      filters: {every: {log: 5, trailing: 1}}
   first:
     base: {data: tiny, model: {name: convnet, k: 2}, batch: 20, epochs: 4, @}
     grid: {seed: [0]}
@@ -509,6 +509,7 @@ def test_going_on_from_a_state_twice_is_bit_equal_to_never_having_stopped(tmp_pa
     for name, value in ends[0].items():
         assert torch.equal(value, ends[1][name]), name
     arrays = [tensors(folders[name] / "arrays.safetensors") for name in folders]
+    assert len(arrays[0]) == len(arrays[1]) == 6
     for name, value in arrays[0].items():
         other = arrays[1][name.replace(runs["straight"], runs["third"])]
         assert torch.equal(value, other), name

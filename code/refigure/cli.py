@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -15,15 +16,32 @@ from refigure.graph import Graph
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; a mistake of the user is one line on stderr and status 1."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        return options.run(options) or 0
+        status = options.run(options) or 0
+        sys.stdout.flush()
+        return status
     except UserError as error:
-        print(f"refigure: {error}", file=sys.stderr)
-        return 1
+        return _refused(str(error))
     except BrokenPipeError:
+        return _refused("")
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        return _refused(f"{error.filename}: {reason}" if error.filename else reason)
+    except KeyboardInterrupt:
+        _refused("interrupted")
+        return 130
+
+
+def _refused(line: str) -> int:
+    if line:
+        print(f"refigure: {line}", file=sys.stderr)
+    # What is left in the buffer cannot be written; the interpreter would try, and complain.
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
         return 1
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def _graph(options: argparse.Namespace) -> Graph:
@@ -79,8 +97,8 @@ def _train(options: argparse.Namespace) -> int:
 
     try:
         stages.train(_graph(options), options.pack, options.state_every)
-    except Interrupted:
-        print("TERM: the training state is written; the same command goes on from it")
+    except Interrupted as told:
+        print(told)
         return 143
     return 0
 

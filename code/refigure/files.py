@@ -1,31 +1,91 @@
-"""Small files, written whole or not at all; without torch, so that a table's job starts fast."""
+"""Files written whole or not at all; without torch, so that a table's job starts fast."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from refigure.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary name in the folder of `path`; it becomes `path` when the block has ended well.
+
+    What was at `path` stays until then: a full disk, a kill or a power cut leave it as it was.
+
+    Raises:
+        UserError: the file system refuses: full, read-only, no permission.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        # By number: libraries put their own words, and a temporary name, into the text.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise UserError(f"cannot write {path}: {reason}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(text: str, path: Path) -> None:
+    """A text, whole or not at all."""
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def read_json(path: Path) -> Any:
-    """The content of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The content of a JSON file.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON: {error}") from None
 
 
 def write_json(value: Any, path: Path) -> None:
     """JSON with sorted keys, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", path)
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:
     """A frame as Parquet, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    frame.to_parquet(temporary, index=False)
-    os.replace(temporary, path)
+    with whole(path) as temporary:
+        frame.to_parquet(temporary, index=False)
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """The frame in a Parquet file.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    import pandas as pd
+    from pyarrow import ArrowInvalid
+
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such file; `snakemake` makes it from the configuration"
+        ) from None
+    except (ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: not a readable table: {' '.join(str(error).split())}") from None

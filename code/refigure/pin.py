@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import yaml
@@ -10,6 +9,7 @@ import yaml
 from refigure.config import FILES
 from refigure.data.sources import digest_of
 from refigure.errors import UserError
+from refigure.files import write_text
 from refigure.reading import read_yaml, suggest
 
 
@@ -40,7 +40,5 @@ def pin(root: Path, name: str) -> str:
             f"{path}: source '{name}': sha256 is {written}, but {places[0]} has {found}"
         )
     source["sha256"] = found
-    temporary = path.with_name(".local.yaml")
-    temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(yaml.safe_dump(content, sort_keys=False), path)
     return f"source '{name}': wrote sha256 {found} to {path}"

@@ -5,7 +5,6 @@ The only place, with `cli`, that touches paths and devices. Each writes whole fi
 
 from __future__ import annotations
 
-import os
 import shutil
 import textwrap
 from collections.abc import Iterable
@@ -15,7 +14,7 @@ from typing import Any
 from refigure.catalogue import CATALOGUE, named
 from refigure.errors import UserError
 from refigure.experiments import Run
-from refigure.files import read_json, write_json, write_parquet
+from refigure.files import read_json, read_parquet, whole, write_json, write_parquet, write_text
 from refigure.graph import Graph, function_of
 from refigure.packs import Pack
 
@@ -95,10 +94,7 @@ def prune(graph: Graph, delete: bool) -> str:
 
 def write_summary(graph: Graph) -> None:
     """Write the verdict table of all built papers."""
-    path = graph.paths.results / "all"
-    temporary = path.with_name(f".all.{os.getpid()}")
-    temporary.write_text(verdict_table(graph, graph.built), encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(verdict_table(graph, graph.built), graph.paths.results / "all")
 
 
 def measure(graph: Graph, part: str) -> None:
@@ -132,11 +128,9 @@ def table(graph: Graph, name: str) -> None:
     for array in written.arrays:
         arguments[array] = read_array(graph, runs, array)
     for argument, other in written.tables.items():
-        arguments[argument] = pd.read_parquet(graph.paths.table(other))
+        arguments[argument] = read_parquet(graph.paths.table(other))
     for argument, probe in written.probes.items():
-        frames = [
-            pd.read_parquet(graph.paths.measure(part)) for part in graph.probes[probe].parts()
-        ]
+        frames = [read_parquet(graph.paths.measure(part)) for part in graph.probes[probe].parts()]
         arguments[argument] = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     if written.data:
         from refigure.data.images import load
@@ -158,23 +152,25 @@ def read_histories(graph: Graph, runs: list[Run]) -> Any:
     from refigure.tables.histories import histories
 
     paths = [graph.paths.pack(pack) / "history.parquet" for pack in graph.packs_of(runs)]
-    for path in paths:
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; `snakemake` trains what a table needs")
-    frames = [pd.read_parquet(path) for path in paths]
+    frames = [read_parquet(path) for path in paths]
     rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     return histories(rows, {run.id: {"experiment": run.experiment, **run.axes} for run in runs})
 
 
 def read_array(graph: Graph, runs: list[Run], name: str) -> Any:
     """One recorded array of some runs, long, with their axes."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     from refigure.tables.histories import long_arrays
 
     arrays: dict[str, Any] = {}
     for pack in graph.packs_of(runs):
-        arrays |= load_file(graph.paths.pack(pack) / "arrays.safetensors")
+        path = graph.paths.pack(pack) / "arrays.safetensors"
+        try:
+            arrays |= load_file(path)
+        except SafetensorError as error:
+            raise UserError(f"{path}: not readable: {' '.join(str(error).split())}") from None
     frame = long_arrays(arrays, [run.id for run in runs], name)
     for axis in dict.fromkeys(axis for run in runs for axis in run.axes):
         frame[axis] = frame["run"].map({run.id: run.axes.get(axis) for run in runs})
@@ -217,7 +213,8 @@ def draw(graph: Graph, paper: str, name: str, log: Path) -> None:
             f"notebook {figure.notebook}.ipynb failed for {paper}/{name}: {error.ename}:"
             f" {' '.join(str(error.evalue).split())}; executed copy: {log}"
         ) from None
-    shutil.copyfile(log, graph.paths.notebook(paper, name))
+    with whole(graph.paths.notebook(paper, name)) as temporary:
+        shutil.copyfile(log, temporary)
     missing = [str(path) for path in target.values() if not path.is_file()]
     if missing:
         raise UserError(f"notebook {figure.notebook}.ipynb did not save {', '.join(missing)}")
@@ -225,23 +222,18 @@ def draw(graph: Graph, paper: str, name: str, log: Path) -> None:
 
 def claim(graph: Graph, paper: str, name: str) -> None:
     """Decide a claim from its tables and write the verdict."""
-    import pandas as pd
 
     from refigure import verdict
 
     written = graph.claim(paper, name)
-    frames = {
-        key: pd.read_parquet(graph.paths.table(table)) for key, table in written.tables.items()
-    }
+    frames = {key: read_parquet(graph.paths.table(table)) for key, table in written.tables.items()}
     options = dict(written.options)
     thresholds = options.pop("thresholds", {})
     for key, value in thresholds.items():
         options[key] = verdict.threshold_at(value, graph.scale.name)
     finding = function_of(written.decide, f"claim {paper} {name}")(**frames, **options)
     record = verdict.claim_record(name, written.statement, finding, list(written.figures))
-    path = graph.paths.claim(paper, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(record, path)
+    write_json(record, graph.paths.claim(paper, name))
 
 
 def verdicts(graph: Graph, paper: str) -> None:
@@ -269,8 +261,8 @@ def index(graph: Graph, experiment: str, path: Path) -> None:
         found = about[run.id]
         kept = {key: found[key] for key in ("status", "last_epoch", "seconds", "device")}
         rows.append({"run": run.id, **run.axes, "pack": graph.pack_of[run.id], **kept})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(path, sep="\t", index=False)
+    with whole(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, sep="\t", index=False)
 
 
 def verdict_table(graph: Graph, papers: Iterable[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -31,6 +31,21 @@ class History:
         steps, values = self.arrays.setdefault(name, ([], []))
         steps.append(step)
         values.append(value.detach().float().cpu())
+
+    def keep(self, wanted: Callable[[str, int], bool]) -> None:
+        """Drop the values whose name and step are not wanted, and steps that none is left of."""
+        for step, row in list(self.scalars.items()):
+            self.scalars[step] = {name: row[name] for name in row if wanted(name, step)}
+            if row and not self.scalars[step]:
+                del self.scalars[step]
+        for name, (steps, values) in list(self.arrays.items()):
+            kept = [place for place, step in enumerate(steps) if wanted(name, step)]
+            self.arrays[name] = (
+                [steps[place] for place in kept],
+                [values[place] for place in kept],
+            )
+            if not kept:
+                del self.arrays[name]
 
     def as_tensors(self) -> dict[str, Tensor]:
         """Everything as tensors by name, for a training state."""

@@ -73,12 +73,17 @@ class Job:
             states.Interrupted: TERM came; a state is written.
         """
         self.clock.listen()
+        lock = self.scratch.with_name(f"{self.scratch.name}.lock")
+        with states.alone(lock, self.pack.name, lambda: self.clock.told) as waited:
+            self._run([self.folder] if waited else [])
+
+    def _run(self, others: Sequence[Path]) -> None:
         progress = Progress(self.pack.name, sum(run.spec.epochs for run in self.pack.runs))
         # First what an earlier start of this very job has finished.
-        folders = [*sorted(self.scratch.glob("part-*")), *self.adoptable]
+        folders = [*others, *sorted(self.scratch.glob("part-*")), *self.adoptable]
         done = parts.adopt(self.pack.runs, self.pack.wanted, self.code, folders)
         if done.runs:
-            print(f"{len(done.runs)} of {len(self.pack.runs)} networks adopted", flush=True)
+            progress.say(f"{len(done.runs)} of {len(self.pack.runs)} networks adopted")
         missing = [run for run in self.pack.runs if run.id not in done.runs]
         progress.skip(sum(run.spec.epochs for run in self.pack.runs if run.id in done.runs))
         if missing:
@@ -109,13 +114,13 @@ class Job:
 
     def _train(self, runs: list[Run], data: Any, progress: Progress) -> Part:
         name = digest([run.id for run in runs], 10)
-        ready, absent = self._beginnings(runs)
+        ready, points, absent = self._beginnings(runs)
         part = Part(
             runs={run.id: self._about(run, "no_parent_point", 0, 0.0, []) for run in absent}
         )
         if ready:
             specs = [run.spec for run in ready]
-            training = self._training(ready, specs, data)
+            training = self._training(ready, points, specs, data)
             state = self.scratch / f"{name}.state"
             about = {
                 "runs": [run.id for run in ready],
@@ -127,7 +132,7 @@ class Job:
             if kept is not None:
                 training.resume(kept[0])
                 spent = kept[1]["seconds"]
-                print(f"goes on from epoch {training.epoch}", flush=True)
+                progress.say(f"goes on from epoch {training.epoch}")
             done = training.epoch - training.since
             progress.skip(done * len(ready) + sum(run.spec.epochs for run in absent))
             began = time.monotonic()
@@ -135,12 +140,11 @@ class Job:
             def between_steps(training: Training) -> None:
                 if self.clock.due():
                     seconds = spent + time.monotonic() - began
-                    states.write(state, training.state(), {**about, "seconds": seconds})
-                    self.clock.written()
+                    self.clock.save(state, training.state(), {**about, "seconds": seconds})
 
             def after_epoch(training: Training) -> None:
                 loss = training.history.scalars[training.step].get("train_loss_running")
-                progress.tick(training.epoch, len(ready), float(loss.nanmean()))
+                progress.tick(training.epoch, training.epochs, len(ready), float(loss.nanmean()))
 
             trained = training.run(between_steps, after_epoch)
             seconds = spent + time.monotonic() - began
@@ -149,13 +153,16 @@ class Job:
         (self.scratch / f"{name}.state").unlink(missing_ok=True)
         return part
 
-    def _beginnings(self, runs: list[Run]) -> tuple[list[Run], list[Run]]:
-        """The runs whose parent has the point they start from, and those whose parent has not."""
-        ready, absent = [], []
-        for run in runs:
-            found = run.parent is None or self._parent_point(run) is not None
-            (ready if found else absent).append(run)
-        return ready, absent
+    def _beginnings(self, runs: list[Run]) -> tuple[list[Run], list[dict[str, Tensor]], list[Run]]:
+        """The runs that can start, the parents' points they start from, and the other runs.
+
+        A run without a parent starts from no point; one whose parent never reached its point
+        cannot start.
+        """
+        found = [(run, self._parent_point(run) if run.parent else {}) for run in runs]
+        ready = [(run, point) for run, point in found if point is not None]
+        absent = [run for run, point in found if point is None]
+        return [run for run, _ in ready], [point for _, point in ready], absent
 
     def _parent_point(self, run: Run) -> dict[str, Tensor] | None:
         path = self.parents[run.parent.id] / "points.safetensors"
@@ -164,11 +171,13 @@ class Job:
         tensors = parts.read_tensors(path, [run.parent.id], run.point)
         return parts.named_point(tensors, run.parent.id, run.point)
 
-    def _training(self, runs: list[Run], specs: list[Spec], data: Any) -> Training:
+    def _training(
+        self, runs: list[Run], points: list[dict[str, Tensor]], specs: list[Spec], data: Any
+    ) -> Training:
         model = build_model(specs[0], data)
         task = named("task", specs[0].task["name"])
         frozen = frozen_groups(specs[0])
-        values, moments, beginning = self._start(runs, model, frozen)
+        values, moments, beginning = self._start(runs, points, model, frozen)
         stack = Stack(model, values, frozen, self.device)
         statistics = Statistics.fresh(model.normalised, len(runs), self.device)
         if moments:
@@ -183,14 +192,19 @@ class Job:
             beginning,
         )
 
-    def _start(self, runs: list[Run], model: Model, frozen: frozenset[str]):
+    def _start(
+        self,
+        runs: list[Run],
+        found: list[dict[str, Tensor]],
+        model: Model,
+        frozen: frozenset[str],
+    ):
         """Initial values, moments and, for `take: state`, what else training goes on from."""
         if runs[0].parent is None:
             if runs[0].spec.start is not None:
                 file = runs[0].spec.start["file"]
                 raise UserError(f"{runs[0].label} starts from file {file}: no code reads it yet")
             return [initial_values(model, run.spec) for run in runs], {}, None
-        found = [self._parent_point(run) for run in runs]
         values = [{name: point[name] for name in model.groups} for point in found]
         moments = {
             layer: tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -127,6 +128,8 @@ class Training:
             self.optimiser.state |= {
                 name: value.to(device) for name, value in self.beginning.optimiser.items()
             }
+            if not self.since:
+                self._drop_what_is_not_due()
 
     # ------------------------------------------------------------------ the loop
 
@@ -278,20 +281,29 @@ class Training:
         return moments.statistics.running
 
     def _due(self) -> list[Mapping[str, Any]]:
-        whole = self.step % self.steps_per_epoch == 0
-        return [record for record in self.records if self._is_due(record, whole)]
+        return [record for record in self.records if self._is_due(record, self.step)]
 
-    def _is_due(self, record: Mapping[str, Any], whole: bool) -> bool:
+    def _is_due(self, record: Mapping[str, Any], step: int) -> bool:
         clock = record["every"]
-        if whole and record["name"] in self.needed:
+        epoch, within = divmod(step, self.steps_per_epoch)
+        if not within and record["name"] in self.needed:
             return True
         if "steps" in clock:
-            return (
-                self.step % clock["steps"] == 0 or self.step == self.epochs * self.steps_per_epoch
-            )
-        if not whole:
-            return False
-        return epoch_is_due(clock, self.epoch, self.epochs)
+            return step % clock["steps"] == 0 or step == self.epochs * self.steps_per_epoch
+        return not within and epoch_is_due(clock, epoch, self.epochs)
+
+    def _drop_what_is_not_due(self) -> None:
+        """Drop what the parents measured when no clock of this run strikes, as at their last epoch.
+
+        Then this run's history is that of one that never stopped. Which values a recorder gives is
+        seen by asking it once; what none of them gives stays.
+        """
+        due: dict[str, Callable[[int], bool]] = {}
+        moment = self._moment(self.records)
+        for record in self.records:
+            for name in self.recorders[record["name"]](moment, record):
+                due[name] = partial(self._is_due, record)
+        self.history.keep(lambda name, step: name not in due or due[name](step))
 
     def _due_within_epoch(self) -> bool:
         return any("steps" in record["every"] for record in self.records) and bool(self._due())
@@ -300,18 +312,7 @@ class Training:
         """Take some measures at this step; returns the scalars, on the CPU."""
         if not due:
             return {}
-        names = {record["name"] for record in due}
-        moment = Moment(
-            self.task,
-            self.stack,
-            self.statistics,
-            self.optimiser,
-            self.start,
-            gradient="filters" in names or any(record.get("gradient") for record in due),
-            filters="filters" in names,
-            factor=self.schedule(self.step / self.steps_per_epoch),
-            steps=self.steps,
-        )
+        moment = self._moment(due)
         alive = self.alive.cpu()
         scalars: dict[str, Tensor] = {}
         for record in due:
@@ -325,6 +326,20 @@ class Training:
                     scalars[name] = measured
         self.history.add(self.step, scalars)
         return scalars
+
+    def _moment(self, due: Sequence[Mapping[str, Any]]) -> Moment:
+        names = {record["name"] for record in due}
+        return Moment(
+            self.task,
+            self.stack,
+            self.statistics,
+            self.optimiser,
+            self.start,
+            gradient="filters" in names or any(record.get("gradient") for record in due),
+            filters="filters" in names,
+            factor=self.schedule(self.step / self.steps_per_epoch),
+            steps=self.steps,
+        )
 
     # ------------------------------------------------------------------ states
 

@@ -6,17 +6,19 @@ or runs adopted from another pack. When all runs are there the parts become the 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from refigure.errors import UserError
 from refigure.experiments import Run, Wanted
-from refigure.files import read_json, write_json, write_parquet
+from refigure.files import read_json, read_parquet, write_json, write_parquet
 from refigure.training.states import write
 
 FILES = ("history.parquet", "points.safetensors", "arrays.safetensors", "run.json")
@@ -71,7 +73,7 @@ def load(folder: Path, runs: Sequence[str] | None = None) -> Part:
     """The part in a folder, or only some of its runs."""
     about = read_json(folder / FILES[3])["runs"]
     chosen = set(about if runs is None else runs)
-    history = pd.read_parquet(folder / FILES[0])
+    history = read_parquet(folder / FILES[0])
     return Part(
         history[history["run"].isin(chosen)],
         read_tensors(folder / FILES[1], chosen),
@@ -81,14 +83,24 @@ def load(folder: Path, runs: Sequence[str] | None = None) -> Part:
 
 
 def read_tensors(path: Path, runs: Iterable[str], point: str | None = None) -> dict[str, Tensor]:
-    """The tensors of some runs, or of one of their points."""
+    """The tensors of some runs, or of one of their points.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
     chosen = set(runs)
-    with safe_open(path, framework="pt") as file:
-        return {
-            name: file.get_tensor(name)
-            for name in file.keys()  # noqa: SIM118
-            if name.split("|", 1)[0] in chosen and (point is None or name.split("|", 2)[1] == point)
-        }
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {
+                name: file.get_tensor(name)
+                for name in file.keys()  # noqa: SIM118
+                if name.split("|", 1)[0] in chosen
+                and (point is None or name.split("|", 2)[1] == point)
+            }
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except SafetensorError as error:
+        raise UserError(f"{path}: not readable: {' '.join(str(error).split())}") from None
 
 
 def adopt(
@@ -100,24 +112,29 @@ def adopt(
         wanted: the runs of the new pack.
         want: what they must leave behind.
         code: module -> digest, that they must have been trained by; more modules do no harm.
-        folders: of packs that may hold them.
+        folders: of packs that may hold them. One that is damaged is passed over, with a line.
     """
     missing = {run.id: run for run in wanted}
     parts = []
     for folder in folders:
         if not missing or not all((folder / name).is_file() for name in FILES):
             continue
-        about = read_json(folder / FILES[3])["runs"]
-        found = [
-            run
-            for run in missing
-            if run in about
-            and code.items() <= about[run]["code"].items()
-            and about[run]["status"] != "no_parent_point"
-            and want <= Wanted.from_json(about[run]["wanted"])
-        ]
-        if found:
-            part = load(folder, found)
+        try:
+            about = read_json(folder / FILES[3])["runs"]
+            found = [
+                run
+                for run in missing
+                if run in about
+                and code.items() <= about[run]["code"].items()
+                and about[run]["status"] != "no_parent_point"
+                and want <= Wanted.from_json(about[run]["wanted"])
+            ]
+            part = load(folder, found) if found else None
+        except (UserError, KeyError, TypeError, AttributeError) as error:
+            reason = str(error) if isinstance(error, UserError) else f"{folder}: not one of ours"
+            print(f"nothing adopted: {reason}", file=sys.stderr)
+            continue
+        if part:
             for run in found:
                 part.runs[run]["experiment"] = missing[run].experiment
                 part.runs[run]["label"] = missing[run].label

@@ -2,44 +2,67 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
 import time
 
 
 class Progress:
-    """Prints a line every `interval_s` seconds, and the first and last.
+    """Prints a line after `first_s` seconds, then at twice the interval each time up to `last_s`.
 
     Args:
         what: what is trained, in words.
         epochs: of all networks of the job together, which the time left is measured by.
     """
 
-    def __init__(self, what: str, epochs: int, interval_s: float = 15.0):
-        self.what, self.epochs, self.interval_s = what, epochs, interval_s
+    def __init__(self, what: str, epochs: int, first_s: float = 2.0, last_s: float = 60.0):
+        self.what, self.epochs = what, epochs
+        self.interval_s, self.last_s = first_s, last_s
         self.done = 0
         self.began = self.last = time.monotonic()
-        print(f"{what}: {epochs} network epochs", flush=True)
+        self.say(f"{what}: {epochs} network epochs")
+
+    def say(self, line: str) -> None:
+        """One line; a log that cannot be written (a full disk) is no reason to stop training."""
+        with contextlib.suppress(OSError):
+            print(line, flush=True)
 
     def skip(self, epochs: int) -> None:
         """Epochs that need not be trained any more."""
         self.epochs -= epochs
 
-    def tick(self, epoch: int, networks: int, loss: float) -> None:
-        """One epoch of some networks is done."""
+    def tick(self, epoch: int, of: int, networks: int, loss: float) -> None:
+        """One epoch of some networks is done.
+
+        Args:
+            epoch, of: the one that is done, and the last.
+            networks: that train side by side.
+            loss: mean over them of the training loss of this epoch.
+        """
         self.done += networks
         now = time.monotonic()
         if now - self.last < self.interval_s and self.done < self.epochs:
             return
         self.last = now
+        self.interval_s = min(2 * self.interval_s, self.last_s)
         spent = now - self.began
         left = spent / self.done * max(0, self.epochs - self.done)
-        print(
-            f"epoch {epoch}, train loss {loss:.4g}, {networks} networks,"
-            f" {self.done}/{self.epochs} network epochs, {spent:.0f} s, {left:.0f} s left",
-            flush=True,
+        share = 100 * self.done / max(self.done, self.epochs)
+        some = "1 network" if networks == 1 else f"{networks} networks"
+        self.say(
+            f"epoch {epoch}/{of} of {some}, loss {loss:.4g}; all {share:.0f} %,"
+            f" {duration(spent)} gone, {duration(left)} left"
         )
 
     def end(self) -> None:
         """The last line."""
-        print(f"{self.what}: done in {time.monotonic() - self.began:.1f} s", flush=True)
-        sys.stdout.flush()
+        self.say(f"{self.what}: done in {duration(time.monotonic() - self.began)}")
+
+
+def duration(seconds: float) -> str:
+    """A time in words: `8 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
