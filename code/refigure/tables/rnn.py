@@ -1,0 +1,445 @@
+"""Sparse recurrent networks: what survives of them, by task, method and seed.
+
+Functions take histories or probes by task (`sentiment=...`, `topics=...`, `characters=...`,
+`words=...`), of the experiments with axes config and seed, and `corpora`, the name of each task's
+text at this scale. A task without runs gives no rows; what cannot be had is NaN.
+
+Source: specifications sparse-gated-rnn, sections 5.5 and 6; bayesian-compression-nlp, section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+METHODS = {
+    "DCDCCD": "Original",
+    "LCLCCL": "W",
+    "LLLCCL": "W+Voc",
+    "LLLCLL": "W+N",
+    "LLLLCL": "W+G",
+    "LLLLLL": "W+G+N",
+    "DCCD": "Original",
+    "LCCL": "W",
+    "LCIL": "W+Voc",
+    "LCRL": "W+N",
+    "LLCL": "W+G",
+    "LLRL": "W+G+N",
+}
+"""Which parts are probabilistic -> the method: sparse-gated-rnn, section 1.1. In classification
+W+N, W+G and W+G+N have groups of words too, W has not."""
+
+KEY = {"task": str, "corpus": str, "method": str, "config": str, "seed": "int64"}
+QUALITY = {"metric": str, "valid": float, "test": float}
+COUNTS = {
+    "compression": float,
+    "n_voc": float,
+    "n_x": float,
+    "n_h": float,
+    "n_gates": float,
+    "n_i": float,
+    "n_f": float,
+    "n_g": float,
+    "n_o": float,
+    "macs": float,
+    "nnz_emb": float,
+    "nnz_x": float,
+    "nnz_h": float,
+    "nnz_d": float,
+}
+STRICT = {f"{name}_strict": float for name in COUNTS}
+WHOLE = {name: float for name in ("all_emb", "all_x", "all_h", "all_d", "macs_full")}
+EPOCHS = {**KEY, "epoch": float, **QUALITY, **COUNTS}
+NETWORKS = {
+    **KEY,
+    "epoch": float,
+    "epochs": float,
+    **QUALITY,
+    "valid_last": float,
+    "test_last": float,
+    "best_epoch": float,
+    "valid_best": float,
+    "test_best": float,
+    **COUNTS,
+    **STRICT,
+    **WHOLE,
+}
+GATES = {
+    **KEY,
+    "unit": "int64",
+    "gate": str,
+    "alive": bool,
+    "nonconstant": bool,
+    "nonconstant_strict": bool,
+    "bias": float,
+    "constant": float,
+}
+LATENCY = {
+    **KEY,
+    "net": str,
+    "latency_us": float,
+    "latency_low_us": float,
+    "latency_high_us": float,
+    "difference": float,
+    "n_x": float,
+    "n_h": float,
+    "macs": float,
+}
+LOG_ALPHA = {
+    **KEY,
+    "tensor": str,
+    "low": float,
+    "high": float,
+    "count": float,
+    "share": float,
+}
+THRESHOLDS = {
+    **KEY,
+    "metric": str,
+    "threshold": float,
+    "valid": float,
+    "test": float,
+    "compression": float,
+    "n_voc": float,
+    "n_h": float,
+}
+CLASSES = 4
+WORDS = {
+    **KEY,
+    "row": "int64",
+    "token": str,
+    "special": bool,
+    "train_count": float,
+    "docs": float,
+    "log_odds": float,
+    "odds_class": float,
+    "log_alpha_z": float,
+    "n_alive_weights": float,
+    "row_norm": float,
+    "kept": bool,
+}
+SURVIVAL = {**KEY, "bin": "int64", "words": "int64", "kept": "int64", "share": float}
+INTERPRETABILITY = {
+    **KEY,
+    "words": "int64",
+    "kept": "int64",
+    "difference": float,
+    "difference_se": float,
+}
+
+SPECIALS = ("<pad>", "<start>", "<oov>", "<unused>")
+METRICS = {
+    "sentiment": "accuracy",
+    "topics": "accuracy",
+    "characters": "bits per character",
+    "words": "perplexity",
+}
+"""Accuracy is in percent, of which more is better; of the other two less is."""
+
+
+def networks(corpora: Mapping[str, str], **tasks: pd.DataFrame) -> pd.DataFrame:
+    """What each network came to, at the epoch that the papers report.
+
+    That is the last epoch of sparse networks and the best on validation data of the original ones,
+    which overfit (sparse-gated-rnn, section 5.5). Both are there.
+
+    Args:
+        corpora: task -> the name of its text at this scale.
+        tasks: histories, with what the recorder `counts` measures.
+
+    Returns:
+        Columns `NETWORKS`, one row a run. `metric`, `valid` and `test` are of the reported epoch.
+    """
+    rows = []
+    for key, run in _runs(corpora, tasks):
+        sign = -1 if key["metric"] == "accuracy" else 1
+        order = sign * run["metric_val"].to_numpy(float)
+        last = run.iloc[-1]
+        best = run.iloc[int(np.nanargmin(order))] if np.isfinite(order).any() else last
+        reported = best if key["method"] == "Original" else last
+        rows.append(
+            {
+                **key,
+                "epoch": reported["epoch"],
+                "epochs": last["epoch"],
+                "best_epoch": best["epoch"],
+                **_quality(reported),
+                **{f"{name}_last": value for name, value in _quality(last).items()},
+                **{f"{name}_best": value for name, value in _quality(best).items()},
+                **_counts(reported, COUNTS),
+                **_counts(reported, STRICT),
+                **{name: reported.get(name, np.nan) for name in WHOLE},
+            }
+        )
+    return _frame(rows, NETWORKS)
+
+
+def epochs(corpora: Mapping[str, str], **tasks: pd.DataFrame) -> pd.DataFrame:
+    """Quality and counts of each network over its training.
+
+    Returns:
+        Columns `EPOCHS`, one row a run and measured epoch.
+    """
+    rows = [
+        {**key, "epoch": row["epoch"], **_quality(row), **_counts(row, COUNTS)}
+        for key, run in _runs(corpora, tasks)
+        for _, row in run.iterrows()
+    ]
+    return _frame(rows, EPOCHS)
+
+
+def gates(corpora: Mapping[str, str], **tasks: pd.DataFrame) -> pd.DataFrame:
+    """Which gates of which units are constant, and their values there.
+
+    Args:
+        corpora: task -> the name of its text at this scale.
+        tasks: of the probe `measures.sparsity.gates`.
+
+    Returns:
+        Columns `GATES`, one row a run, unit and gate.
+    """
+    return _joined(corpora, tasks, GATES)
+
+
+def latency(corpora: Mapping[str, str], **tasks: pd.DataFrame) -> pd.DataFrame:
+    """Measured times of a step of the full and of the compacted network: columns `LATENCY`.
+
+    Args:
+        corpora: task -> the name of its text at this scale.
+        tasks: of the probe `measures.sparsity.latency`.
+    """
+    return _joined(corpora, tasks, LATENCY)
+
+
+def log_alpha(corpora: Mapping[str, str], **tasks: pd.DataFrame) -> pd.DataFrame:
+    """Histograms of log alpha of each kind of tensor: columns `LOG_ALPHA`.
+
+    Args:
+        corpora: task -> the name of its text at this scale.
+        tasks: of the probe `measures.sparsity.log_alpha`.
+    """
+    return _joined(corpora, tasks, LOG_ALPHA)
+
+
+def thresholds(corpora: Mapping[str, str], **tasks: pd.DataFrame) -> pd.DataFrame:
+    """Quality and counts with other thresholds of log alpha: columns `THRESHOLDS`.
+
+    Args:
+        corpora: task -> the name of its text at this scale.
+        tasks: of the probe `measures.sparsity.thresholds`.
+    """
+    names = {"metric_val": "valid", "metric_test": "test", "C": "compression"}
+    renamed = {task: frame.rename(columns=names) for task, frame in tasks.items()}
+    return _joined(corpora, renamed, THRESHOLDS)
+
+
+def words(corpora: Mapping[str, str], **tasks: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the vocabulary, kept or not, and how much each word tells of the class.
+
+    Args:
+        corpora: task -> the name of its text at this scale.
+        tasks: of the probe `measures.sparsity.kept_words`.
+
+    Returns:
+        Columns `WORDS`, one row a run and row of the vocabulary. `log_odds` and `odds_class` are
+        those of `word_odds`; NaN for special rows and in language models.
+    """
+    measured = {}
+    for task, frame in tasks.items():
+        if not len(frame):
+            continue
+        numbers = [n for n in range(1, CLASSES + 1) if f"docs_{n}" in frame]
+        frame = frame.assign(special=frame["token"].isin(SPECIALS), docs=np.nan)
+        frame = frame.assign(log_odds=np.nan, odds_class=np.nan)
+        if numbers:
+            documents = frame[[f"docs_{n}" for n in numbers]].to_numpy(float)
+            totals = frame[[f"n_docs_{n}" for n in numbers]].to_numpy(float)
+            odds, classes = word_odds(documents, totals)
+            known = ~frame["special"]
+            frame["docs"] = documents.sum(1)
+            frame["log_odds"] = np.where(known, odds, np.nan)
+            frame["odds_class"] = np.where(known, classes + 1.0, np.nan)
+        measured[task] = frame
+    return _joined(corpora, measured, WORDS)
+
+
+def word_odds(documents: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How much the presence of each word tells of a document's class, as log-odds.
+
+    Of two classes it is log p(w | second) - log p(w | first), of more the one of largest size of
+    log p(w | class) - log p(w | rest). p is the share of documents that hold the word, with one
+    document added on either side.
+
+    Args:
+        documents: (words, classes), training documents of the class that hold the word.
+        totals: the same shape, training documents of the class.
+
+    Returns:
+        (words,) log-odds, nats; (words,) the class, from 0, that they point to: of two classes the
+        one the word is more frequent in.
+
+    Source: bayesian-compression-nlp, section 6.4.
+    """
+    own = np.log((documents + 1) / (totals + 2))
+    if documents.shape[1] == 2:
+        odds = own[:, 1] - own[:, 0]
+        return odds, (odds > 0).astype(int)
+    without = documents.sum(1, keepdims=True) - documents
+    rest = np.log((without + 1) / (totals.sum(1, keepdims=True) - totals + 2))
+    each = own - rest
+    classes = np.abs(each).argmax(1)
+    return each[np.arange(len(each)), classes], classes
+
+
+def survival(words: pd.DataFrame, bins: int = 20) -> pd.DataFrame:
+    """The share of words kept by frequency rank, in bins of equally many words.
+
+    Args:
+        words: of `words`; special rows are left out.
+        bins: how many; fewer where there are fewer words.
+
+    Returns:
+        Columns `SURVIVAL`, one row a run and bin; bin 1 holds the most frequent words.
+    """
+    rows = []
+    for key, own in _networks_of(words):
+        counts = own.assign(bin=frequency_bins(own["train_count"], bins) + 1)
+        for number, inside in counts.groupby("bin"):
+            kept = int(inside["kept"].sum())
+            share = kept / len(inside)
+            rows.append({**key, "bin": number, "words": len(inside), "kept": kept, "share": share})
+    return _frame(rows, SURVIVAL)
+
+
+def interpretability(words: pd.DataFrame, bins: int = 20, draws: int = 1000) -> pd.DataFrame:
+    """Whether the kept words tell more of the class than dropped words of like frequency.
+
+    Args:
+        words: of `words`; special rows are left out, and tasks without classes.
+        bins: of frequency ranks, of equally many words.
+        draws: of the bootstrap over words.
+
+    Returns:
+        Columns `INTERPRETABILITY`, one row a run: `difference` and its error of `matched`.
+    """
+    rows = []
+    for key, own in _networks_of(words[words["log_odds"].notna()]):
+        binned = frequency_bins(own["train_count"], bins)
+        kept = own["kept"].to_numpy(bool)
+        value, error = matched(own["log_odds"].abs().to_numpy(), kept, binned, draws)
+        found = {"difference": value, "difference_se": error}
+        rows.append({**key, "words": len(own), "kept": int(kept.sum()), **found})
+    return _frame(rows, INTERPRETABILITY)
+
+
+def matched(
+    sizes: np.ndarray, kept: np.ndarray, bins: np.ndarray, draws: int
+) -> tuple[float, float]:
+    """Mean size of kept less dropped words within each bin, over the bins by their kept words.
+
+    A bin that holds only kept or only dropped words has nothing to compare and is left out.
+
+    Args:
+        sizes: (words,).
+        kept: (words,), bool.
+        bins: (words,), from 0.
+        draws: of the bootstrap over words.
+
+    Returns:
+        The difference and its bootstrap standard error; NaN where no bin holds both.
+
+    Source: bayesian-compression-nlp, section 6.4.
+    """
+    count = int(bins.max()) + 1 if len(bins) else 0
+    cell = bins + count * kept
+    member = np.zeros((len(sizes), 2 * count))
+    member[np.arange(len(sizes)), cell] = 1
+
+    def differences(weights: np.ndarray) -> np.ndarray:
+        """(draws, words) -> (draws,)."""
+        totals, number = (weights * sizes) @ member, weights @ member
+        with np.errstate(invalid="ignore", divide="ignore"):
+            gap = totals[:, count:] / number[:, count:] - totals[:, :count] / number[:, :count]
+            both = np.isfinite(gap)
+            share = np.where(both, number[:, count:], 0)
+            return (share * np.where(both, gap, 0)).sum(1) / share.sum(1)
+
+    value = float(differences(np.ones((1, len(sizes))))[0])
+    if not np.isfinite(value):
+        return np.nan, np.nan
+    generator = np.random.default_rng(0)
+    chances = np.full(len(sizes), 1 / len(sizes))
+    drawn = [
+        differences(generator.multinomial(len(sizes), chances, size).astype(float))
+        for size in (50,) * (draws // 50)
+    ]
+    return value, float(np.nanstd(np.concatenate(drawn), ddof=1))
+
+
+def frequency_bins(counts: pd.Series, bins: int) -> np.ndarray:
+    """Bins of equally many words, from 0 for the most frequent; ties in the order given.
+
+    Args:
+        counts: occurrences of each word.
+        bins: how many; fewer where there are fewer words.
+    """
+    order = np.argsort(-counts.to_numpy(float), kind="stable")
+    ranks = np.empty(len(order), int)
+    ranks[order] = np.arange(len(order))
+    return ranks * min(bins, len(order)) // max(len(order), 1)
+
+
+def _runs(
+    corpora: Mapping[str, str], tasks: Mapping[str, pd.DataFrame]
+) -> Iterator[tuple[dict[str, object], pd.DataFrame]]:
+    """The key of each run, with its metric, and its rows where counts were recorded."""
+    for task, frame in tasks.items():
+        if not len(frame):
+            continue
+        measured = frame[frame["C"].notna()]
+        for _, run in measured.groupby("run", sort=False):
+            config, seed = run["config"].iloc[0], run["seed"].iloc[0]
+            key = {"task": task, "corpus": corpora[task], "method": METHODS[config]}
+            yield {**key, "config": config, "seed": seed, "metric": METRICS[task]}, run
+
+
+def _quality(row: pd.Series) -> dict[str, float]:
+    return {"valid": row["metric_val"], "test": row["metric_test"]}
+
+
+def _counts(row: pd.Series, columns: Mapping[str, object]) -> dict[str, float]:
+    """The counts of a row; the recorder calls the compression C."""
+    names = {name: name.replace("compression", "C") for name in columns}
+    return {name: row.get(recorded, np.nan) for name, recorded in names.items()}
+
+
+def _joined(
+    corpora: Mapping[str, str], tasks: Mapping[str, pd.DataFrame], columns: Mapping[str, object]
+) -> pd.DataFrame:
+    """Probes of the tasks in one table."""
+    frames = [
+        frame.assign(
+            task=task,
+            corpus=corpora[task],
+            metric=METRICS[task],
+            method=frame["config"].map(METHODS),
+        )
+        for task, frame in tasks.items()
+        if len(frame)
+    ]
+    if not frames:
+        return _frame([], columns)
+    return pd.concat(frames, ignore_index=True).reindex(columns=list(columns)).astype(dict(columns))
+
+
+def _networks_of(words: pd.DataFrame) -> Iterator[tuple[dict[str, object], pd.DataFrame]]:
+    """The key of each network and its words, special rows left out."""
+    for key, own in words[~words["special"]].groupby(list(KEY), sort=False):
+        yield dict(zip(KEY, key)), own
+
+
+def _frame(rows: list[dict], columns: Mapping[str, object]) -> pd.DataFrame:
+    """Rows as a table of these columns and types, also where there are none."""
+    return pd.DataFrame(rows, columns=list(columns)).astype(dict(columns))

@@ -1,0 +1,183 @@
+"""Tables of sparse recurrent networks, against values worked out by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from refigure.tables import rnn
+
+CORPORA = {"sentiment": "reviews", "topics": "news", "characters": "letters", "words": "text"}
+
+
+def history(config: str, valid, seed: int = 0, **columns) -> pd.DataFrame:
+    """A run of epochs 0, 1, ... with that validation metric; odd rows are not measured."""
+    rows = []
+    for epoch, value in enumerate(valid):
+        row = {"metric_val": value, "metric_test": value + 1, "C": 2.0 + epoch, "n_h": 5.0}
+        row |= {"nnz_x": 7.0, "C_strict": 3.0 + epoch, "all_x": 70.0} | columns
+        rows.append({"epoch": float(epoch), **row})
+        rows.append({"epoch": epoch + 0.5, **dict.fromkeys(row, np.nan)})
+    frame = pd.DataFrame(rows)
+    return frame.assign(run=f"{config}-{seed}", config=config, seed=seed, step=range(len(frame)))
+
+
+def test_the_original_is_read_at_its_best_epoch_and_sparse_ones_at_their_last():
+    runs = [history("DCCD", [3.0, 1.0, 2.0]), history("LCCL", [3.0, 1.0, 2.0])]
+    table = rnn.networks(CORPORA, words=pd.concat(runs)).set_index("method")
+    assert list(table["epoch"]) == [1, 2]
+    assert table.loc["Original", ["valid", "test", "compression"]].tolist() == [1, 2, 3]
+    assert table.loc["W", ["valid", "test", "compression"]].tolist() == [2, 3, 4]
+    assert table.loc["W", ["valid_best", "valid_last", "best_epoch", "epochs"]].tolist() == [
+        1,
+        2,
+        1,
+        2,
+    ]
+    assert table.loc["W", ["compression_strict", "nnz_x", "all_x"]].tolist() == [5, 7, 70]
+    assert table["nnz_emb"].isna().all()
+
+
+def test_of_accuracy_the_best_is_the_largest():
+    table = rnn.networks(CORPORA, topics=history("DCDCCD", [50.0, 80.0, 60.0])).iloc[0]
+    assert (table["epoch"], table["valid"], table["metric"]) == (1, 80, "accuracy")
+
+
+def test_every_configuration_of_the_specification_has_a_method():
+    documents = ["DCDCCD", "LCLCCL", "LLLCCL", "LLLCLL", "LLLLCL", "LLLLLL"]
+    language = ["DCCD", "LCCL", "LCIL", "LCRL", "LLCL", "LLRL"]
+    methods = ["Original", "W", "W+Voc", "W+N", "W+G", "W+G+N"]
+    assert [rnn.METHODS[config] for config in documents + language] == methods * 2
+
+
+def test_the_epochs_hold_what_was_measured_and_nothing_else():
+    table = rnn.epochs(CORPORA, characters=history("LLRL", [3.0, 1.0, 2.0]))
+    assert table["epoch"].tolist() == [0, 1, 2]
+    assert table["corpus"].eq("letters").all() and table["method"].eq("W+G+N").all()
+
+
+def vocabulary(**columns) -> pd.DataFrame:
+    """Two special rows and four words of a two-class text of 8 and 18 documents."""
+    frame = pd.DataFrame(
+        {
+            "config": "LLLCCL",
+            "seed": 0,
+            "row": range(6),
+            "token": ["<pad>", "<oov>", "the", "good", "bad", "rare"],
+            "train_count": [0, 9, 50, 9, 8, 1],
+            "docs_1": [0, 3, 8, 0, 4, 1],
+            "docs_2": [0, 3, 18, 9, 0, 0],
+            "n_docs_1": 8,
+            "n_docs_2": 18,
+            "log_alpha_z": 0.0,
+            "n_alive_weights": 1,
+            "row_norm": 1.0,
+            "kept": [False, True, False, True, True, False],
+        }
+    )
+    return frame.assign(**columns)
+
+
+def test_log_odds_are_of_presence_with_one_document_added():
+    table = rnn.words(CORPORA, sentiment=vocabulary()).set_index("token")
+    assert table["special"].tolist() == [True, True, False, False, False, False]
+    assert np.isnan(table.loc["<oov>", "log_odds"])
+    # (9 + 1) / (18 + 2) against (0 + 1) / (8 + 2), and (0 + 1) / 20 against (4 + 1) / 10
+    assert table.loc["good", "log_odds"] == pytest.approx(np.log(5))
+    assert table.loc["bad", "log_odds"] == pytest.approx(np.log(0.1))
+    assert table.loc[["good", "bad"], "odds_class"].tolist() == [2, 1]
+    assert table.loc["the", "docs"] == 26
+
+
+def test_log_odds_of_more_classes_are_those_of_the_class_that_stands_out_most():
+    documents = np.array([[1.0, 1, 7], [0, 8, 8], [1, 1, 1]])
+    odds, classes = rnn.word_odds(documents, np.full((3, 3), 8.0))
+    # first word: 8 / 10 against 3 / 18; second: 1 / 10 against 17 / 18
+    assert odds[:2] == pytest.approx([np.log(4.8), np.log(0.1 * 18 / 17)])
+    assert classes[:2].tolist() == [2, 0]
+
+
+def test_language_models_have_words_without_odds():
+    table = rnn.words(CORPORA, words=vocabulary().drop(columns=["docs_1", "docs_2"]))
+    assert table["log_odds"].isna().all() and len(table) == 6
+
+
+def test_bins_hold_equally_many_words_and_the_first_the_most_frequent():
+    counts = pd.Series([5, 100, 1, 7, 3, 50])
+    assert rnn.frequency_bins(counts, 3).tolist() == [1, 0, 2, 1, 2, 0]
+    assert rnn.frequency_bins(counts, 20).max() == 5
+    assert not len(rnn.frequency_bins(pd.Series(dtype=float), 20))
+
+
+def test_survival_is_the_share_kept_by_frequency_without_special_rows():
+    table = rnn.survival(rnn.words(CORPORA, sentiment=vocabulary()), bins=2)
+    assert table["bin"].tolist() == [1, 2]
+    assert table["words"].tolist() == [2, 2]
+    assert table["share"].tolist() == [0.5, 0.5]
+
+
+def test_kept_and_dropped_words_are_compared_within_their_bins():
+    sizes = np.array([3.0, 1, 1, 9, 5, 4, 7])
+    kept = np.array([True, False, False, True, True, False, True])
+    bins = np.array([0, 0, 0, 1, 1, 1, 2])  # the last bin has nothing to compare with
+    value, error = rnn.matched(sizes, kept, bins, draws=50)
+    assert value == pytest.approx((1 * (3 - 1) + 2 * (7 - 4)) / 3)
+    assert error > 0
+    assert np.isnan(rnn.matched(sizes, np.ones(7, bool), bins, 50)).all()
+
+
+def test_the_error_of_a_difference_is_the_bootstraps():
+    """One bin of many words: the textbook error of a difference of two means."""
+    generator = np.random.default_rng(1)
+    sizes, kept = generator.normal(0, 1, 2000), np.arange(2000) < 500
+    value, error = rnn.matched(sizes, kept, np.zeros(2000, int), draws=1000)
+    expected = np.sqrt(sizes[kept].var() / 500 + sizes[~kept].var() / 1500)
+    assert error == pytest.approx(expected, rel=0.1)
+    assert abs(value) < 4 * error
+
+
+def test_interpretability_is_of_tasks_with_classes():
+    words = rnn.words(CORPORA, sentiment=vocabulary(), words=vocabulary())
+    table = rnn.interpretability(words[words["task"] == "sentiment"], bins=1, draws=50)
+    kept = (np.log(5) + np.log(10)) / 2
+    dropped = (abs(np.log(19 / 20 / 0.9)) + abs(np.log(0.05 / 0.2))) / 2
+    assert table["difference"].tolist() == pytest.approx([kept - dropped])
+    assert table["kept"].tolist() == [2] and table["words"].tolist() == [4]
+
+
+def test_probes_of_the_tasks_make_one_table():
+    frame = pd.DataFrame(
+        {
+            "config": ["LCRL"],
+            "seed": [1],
+            "net": ["full"],
+            "latency_us": [9.0],
+            "latency_low_us": [8.0],
+            "latency_high_us": [10.0],
+            "difference": [0.0],
+            "n_x": [3],
+            "n_h": [4],
+            "macs": [48],
+        }
+    )
+    table = rnn.latency(CORPORA, sentiment=pd.DataFrame(), words=frame)
+    assert table[["task", "corpus", "method"]].to_numpy().tolist() == [["words", "text", "W+N"]]
+    assert list(table.columns) == list(rnn.LATENCY)
+
+
+@pytest.mark.parametrize(
+    ("function", "columns"),
+    [
+        (rnn.networks, rnn.NETWORKS),
+        (rnn.epochs, rnn.EPOCHS),
+        (rnn.gates, rnn.GATES),
+        (rnn.latency, rnn.LATENCY),
+        (rnn.log_alpha, rnn.LOG_ALPHA),
+        (rnn.thresholds, rnn.THRESHOLDS),
+        (rnn.words, rnn.WORDS),
+    ],
+)
+def test_a_table_of_no_runs_has_its_columns(function, columns):
+    table = function(CORPORA, words=pd.DataFrame())
+    assert not len(table) and list(table.columns) == list(columns)
+    assert (
+        len(rnn.survival(rnn.words(CORPORA))) == len(rnn.interpretability(rnn.words(CORPORA))) == 0
+    )
