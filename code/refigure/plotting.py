@@ -11,7 +11,7 @@ import io
 import json
 import os
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,16 @@ PAIR_STYLES = {
     "M3": {"color": "#a63603", "marker": "^"},
     "M4": {"color": "#e6955c", "marker": "D"},
 }
+METHOD_COLOURS = {
+    "Original": "#4d4d4d",
+    "W": "#2c6fbb",
+    "W+Voc": "#e08214",
+    "W+G": "#8073ac",
+    "W+N": "#1a7f37",
+    "W+G+N": "#b2182b",
+}
+GATE_COLOURS = {"i": "#7fb2d9", "f": "#1b6ca8", "g": "#9e9e9e", "o": "#e08214"}
+TASKS = ("sentiment", "topics", "characters", "words")
 VERDICT_COLOURS = {"holds": "#1a7f37", "fails": "#b2182b", "undecided": "#6b6b6b"}
 
 # Positions among the 30 colours of the paper's palette, for its 8 ELRs ascending.
@@ -315,6 +325,17 @@ def published(settings: Mapping[str, Any], column: str) -> list[Mapping[str, Any
     return [entry for entry in settings["published"].values() if entry.get("column") == column]
 
 
+def tasks_of(frame: pd.DataFrame) -> dict[str, str]:
+    """Task -> its title with the text at this scale, in the papers' order, of the tasks there."""
+    corpora = frame.groupby("task")["corpus"].first() if len(frame) else {}
+    return {task: f"{task.capitalize()}: {corpora[task]}" for task in TASKS if task in corpora}
+
+
+def logged(settings: Mapping[str, Any]) -> pd.DataFrame:
+    """The published entries of a figure as rows, for those that hold several numbers each."""
+    return pd.DataFrame(list(settings["published"].values()))
+
+
 def cross(axes: Axes, x: float, entry: Mapping[str, Any], colour: Any = "black") -> None:
     """A cross at a number of the paper, as tall as the error of its reading."""
     error = entry["value"] * entry["tolerance"]
@@ -329,6 +350,7 @@ def table(
     align: str | None = None,
     colours: Mapping[str, str] | None = None,
     fontsize: float = 9,
+    grey: Collection[int] = (),
 ) -> Figure:
     """A table as a figure: wrapped text between rules, rows as tall as their longest cell.
 
@@ -338,6 +360,7 @@ def table(
         align: a letter a column, l, c or r; all left by default.
         colours: text of a cell -> its colour, as for verdicts.
         fontsize: in points.
+        grey: the rows, from 0, that stand back.
     """
     align = align or "l" * len(widths)
     line_height, padding = fontsize / 72 * 1.24, 0.08
@@ -376,7 +399,7 @@ def table(
                 fontsize=fontsize,
                 linespacing=1.2,
                 weight="bold" if number == 0 else "normal",
-                color=(colours or {}).get(text, "black"),
+                color=(colours or {}).get(text, "0.5" if number - 1 in grey else "black"),
             )
             left += width
         top += height
