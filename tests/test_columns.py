@@ -11,7 +11,7 @@ import yaml
 from refigure.graph import function_of
 from refigure.models import convnet
 from refigure.models.layers import Statistics
-from refigure.tables import decay, sphere, toy
+from refigure.tables import decay, rnn, sphere, toy
 from refigure.training import recorders, step_norms
 from refigure.training.passes import TrainPass
 from refigure.training.stack import Stack
@@ -35,9 +35,9 @@ def documented() -> dict[str, list[str]]:
 
 
 def written() -> dict[str, dict]:
-    """The tables of three-regimes' configuration."""
+    """The tables of the configuration."""
     tables = {}
-    for file in ("regime_tables", "figure_tables"):
+    for file in ("regime_tables", "figure_tables", "rnn_tables"):
         path = ROOT / f"config/experiments/{file}.yaml"
         tables |= yaml.safe_load(path.read_text(encoding="utf-8"))["tables"]
     return tables
@@ -55,6 +55,15 @@ COLUMNS = {
     "random_walk": sphere.RANDOM_WALK,
     "decay_jumps": decay.JUMPS,
     "decay_runs": decay.RUNS,
+    "rnn_networks": rnn.NETWORKS,
+    "rnn_epochs": rnn.EPOCHS,
+    "rnn_gates": rnn.GATES,
+    "rnn_log_alpha": rnn.LOG_ALPHA,
+    "rnn_latency": rnn.LATENCY,
+    "rnn_thresholds": rnn.THRESHOLDS,
+    "kept_words": rnn.WORDS,
+    "word_survival": rnn.SURVIVAL,
+    "interpretability": rnn.INTERPRETABILITY,
 }
 
 
@@ -68,8 +77,9 @@ def empty(table: str, tables: dict[str, dict]) -> pd.DataFrame:
     for array in definition.get("arrays", []):
         names = ["run", "epoch", "index", array, "elr", "seed", "experiment"]
         arguments[array] = pd.DataFrame(columns=names)
-    if "runs" in definition:
-        arguments["runs"] = pd.DataFrame({"run": []})
+    runs = definition.get("runs", {})
+    roles = ["runs"] if not isinstance(runs, dict) or "from" in runs else runs
+    arguments |= {role: pd.DataFrame({"run": []}) for role in roles}
     return function_of(definition["compute"], table)(**arguments, **definition.get("options", {}))
 
 
