@@ -57,7 +57,8 @@ def images(train: int = 60, test: int = 30) -> Images:
         arrays[f"{part}_images"] = torch.tensor(found[order, None] / 100 - 1.2).float()
         arrays[f"{part}_labels"] = torch.tensor(labels[order])
     corrupted = torch.zeros(train, dtype=torch.bool)
-    return Images(**arrays, train_corrupted=corrupted, classes=CLASSES, black=torch.tensor([-1.2]))
+    black, std = torch.tensor([-1.2]), torch.tensor([100 / 255])
+    return Images(**arrays, train_corrupted=corrupted, classes=CLASSES, black=black, std=std)
 
 
 def spec(**written: Any) -> Spec:

@@ -34,7 +34,7 @@ def member() -> SimpleNamespace:
     drawn = torch.randn(IMAGES, 1, 8, 8, generator=generator())
     labels = torch.arange(IMAGES) % CLASSES
     none = torch.zeros(IMAGES, dtype=torch.bool)
-    data = Images(drawn, labels, drawn, labels, none, CLASSES, torch.zeros(1))
+    data = Images(drawn, labels, drawn, labels, none, CLASSES, torch.zeros(1), torch.ones(1))
     model = convnet.build(1, 8, CLASSES, k=1)
     written = {
         "data": "random",

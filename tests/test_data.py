@@ -504,7 +504,7 @@ def test_a_file_is_read_by_the_module_of_its_recipe(coloured, tmp_path):
 
 
 def test_crops_and_flips_equal_torchvision_which_pads_before_it_normalises():
-    crop_flip = augment.build({"name": "crop_flip", "padding": 4, "flip": True})
+    crop_flip = augment.Augmentation(padding=4, flip=True)
     pixels = torch.from_numpy(
         np.random.default_rng(0).integers(0, 256, (2, 50, 3, 32, 32), dtype=np.uint8)
     )
@@ -529,7 +529,7 @@ def test_crops_and_flips_equal_torchvision_which_pads_before_it_normalises():
 
 
 def test_shifts_by_one_pixel_never_flip():
-    shift = augment.build({"padding": 1, "flip": False})
+    shift = augment.Augmentation(padding=1, flip=False)
     images = torch.arange(4.0).view(1, 1, 1, 2, 2)
     black = torch.tensor([-1.0])
     expected = {
@@ -549,7 +549,7 @@ def test_shifts_by_one_pixel_never_flip():
 
 
 def test_draws_follow_the_generator_and_cover_all_offsets_and_flips_evenly():
-    crop_flip = augment.build({"name": "crop_flip", "padding": 4, "flip": True})
+    crop_flip = augment.Augmentation(padding=4, flip=True)
     draws, again, other = (
         crop_flip.draw(torch.Generator().manual_seed(seed), 9000, 32) for seed in (5, 5, 6)
     )
@@ -562,8 +562,4 @@ def test_draws_follow_the_generator_and_cover_all_offsets_and_flips_evenly():
 
 def test_a_crop_that_could_miss_the_image_is_refused():
     with pytest.raises(ValueError, match="size 8, got 8"):
-        augment.build({"padding": 8, "flip": True}).draw(torch.Generator(), 1, 8)
-
-
-def test_no_augmentation_is_none():
-    assert augment.build(None) is None
+        augment.Augmentation(padding=8, flip=True).draw(torch.Generator(), 1, 8)

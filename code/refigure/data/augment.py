@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Generator, Tensor
+
+if TYPE_CHECKING:
+    from refigure.data.images import Images
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,8 @@ class Augmentation:
         return torch.where(inside[..., None, :, :], moved, black[:, None, None])
 
 
-def build(settings: Mapping[str, Any] | None) -> Augmentation | None:
-    """The augmentation of `{padding, flip}`, under the name `crop_flip`; None for none."""
-    if settings is None:
-        return None
+def build(settings: Mapping[str, Any], data: Images) -> Augmentation:
+    """The augmentation of `{padding, flip}`, under the name `crop_flip`, of any images."""
     return Augmentation(settings["padding"], settings["flip"])
 
 

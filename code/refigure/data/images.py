@@ -38,6 +38,7 @@ class Images:
         train_corrupted: (images,), bool: the label was redrawn.
         classes: number of them.
         black: (channels,), float32: a black pixel, normalised.
+        std: (channels,), float32: what pixels in [0, 1] were divided by.
     """
 
     train_images: Tensor
@@ -47,6 +48,7 @@ class Images:
     train_corrupted: Tensor
     classes: int
     black: Tensor
+    std: Tensor
 
     @property
     def channels(self) -> int:
@@ -81,6 +83,7 @@ def load(path: Path, device: torch.device | str) -> Images:
         train_corrupted=tensors["train_corrupted"],
         classes=len(about["classes"]),
         black=(torch.zeros_like(mean) - mean) / std,
+        std=std,
     )
 
 

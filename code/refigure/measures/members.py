@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from refigure.catalogue import named
@@ -100,10 +98,6 @@ def _member(
         for layer in model.normalised
     }
     parameters = {name: values[name][None].to(device) for name in model.groups}
-    std = _pixel_std(graph.paths.data(run.spec.data), device)
-    return Member(run, model, task, parameters, Statistics(moments, "running"), std)
-
-
-def _pixel_std(path: Path, device: torch.device) -> Tensor | None:
-    with safe_open(path, "pt") as file:
-        return file.get_tensor("std").to(device) if "std" in file.keys() else None  # noqa: SIM118
+    return Member(
+        run, model, task, parameters, Statistics(moments, "running"), getattr(data, "std", None)
+    )

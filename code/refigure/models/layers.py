@@ -8,7 +8,7 @@ Folding and unfolding are views as long as a tensor stays between these operatio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
@@ -19,6 +19,8 @@ from torch import Generator, Tensor
 Stacking = Literal["native", "grouped", "single"]
 Group = Literal["invariant", "free", "head", "fixed"]
 Mode = Literal["train", "batch", "running", "recompute"]
+Noise = Callable[[str, tuple[int, ...]], Tensor]
+"""Numbers uniform in [0, 1) for a layer's name and a shape whose first axis is `networks`."""
 
 
 class Model(Protocol):
@@ -56,6 +58,9 @@ class Model(Protocol):
     ) -> Tensor:
         """Logits of each network.
 
+        A model with dropout has an attribute `dropout`, its rate, and takes a fourth argument
+        `noise: Noise | None = None`; without it nothing is dropped.
+
         Args:
             parameters: by name, each with a leading axis `networks`.
             images: (networks, images, channels, height, width).
@@ -75,13 +80,14 @@ class Parameter:
         shape: without the leading axis of networks.
         group: see `Model.groups`.
         begins: "uniform" within +-1/sqrt(fan_in), PyTorch's default for weights and biases of
-            linear and convolutional layers, or the constant that fills it.
+            linear and convolutional layers, "normal" with mean 0 and variance 1, or the constant
+            that fills it.
         fan_in: inputs of one output unit; needed for "uniform" only.
     """
 
     shape: tuple[int, ...]
     group: Group
-    begins: Literal["uniform"] | float = "uniform"
+    begins: Literal["uniform", "normal"] | float = "uniform"
     fan_in: int = 1
 
 
@@ -104,10 +110,12 @@ def draw(
     values = {}
     for name, parameter in parameters.items():
         values[name] = torch.empty(parameter.shape)
+        source = head_generator if parameter.group == "head" else generator
         if parameter.begins == "uniform":
             bound = parameter.fan_in**-0.5
-            source = head_generator if parameter.group == "head" else generator
             values[name].uniform_(-bound, bound, generator=source)
+        elif parameter.begins == "normal":
+            values[name].normal_(generator=source)
         else:
             values[name].fill_(parameter.begins)
     return values
@@ -167,6 +175,34 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if bias is None:
         return x @ weight.mT
     return torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    """The last axis normalised, then scaled and shifted by each network's own weight and bias.
+
+    Args:
+        x: (networks, images, ..., channels).
+        weight, bias: (networks, channels).
+        eps: added to the variance.
+    """
+    channels = x.shape[-1:]
+    if len(x) == 1:
+        return F.layer_norm(x, channels, weight[0], bias[0], eps)
+    own = (len(x), *[1] * (x.dim() - 2), -1)
+    return torch.addcmul(bias.view(own), F.layer_norm(x, channels, eps=eps), weight.view(own))
+
+
+def dropout(x: Tensor, rate: float, noise: Noise | None, layer: str) -> Tensor:
+    """Each number zeroed with a chance of `rate`, the others scaled up by 1 / (1 - rate).
+
+    Args:
+        x: (networks, images, ...).
+        noise: where randomness is from; None: evaluation, `x` as it is.
+        layer: names the draws of this layer.
+    """
+    if noise is None or rate == 0:
+        return x
+    return x * ((noise(layer, tuple(x.shape)) >= rate) / (1 - rate))
 
 
 def max_pool(x: Tensor, size: int) -> Tensor:

@@ -9,20 +9,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refigure.data import augment
+from refigure.catalogue import named
 from refigure.data.images import Images
-from refigure.models.layers import Model, Statistics
+from refigure.models.layers import Model, Noise, Statistics
 from refigure.spec import Spec
+from refigure.tasks.noise import DropoutNoise
 from refigure.tasks.order import Order
 from refigure.training.streams import generator
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images (networks, batch, channels, size, size) and labels (networks, batch)."""
+    """Images (networks, batch, channels, size, size), labels (networks, batch), and for training
+    what dropout draws from, where the model has dropout."""
 
     images: Tensor
     labels: Tensor
+    noise: Noise | None = None
 
 
 class Classification:
@@ -43,7 +46,10 @@ class Classification:
         self.streams = list(streams)
         self.batch_size = spec.batch
         self.squared = spec.task["loss"] == "squared"
-        self.augmentation = augment.build(spec.augment)
+        self.augmentation = None
+        if spec.augment is not None:
+            self.augmentation = named("augment", spec.augment["name"]).build(spec.augment, data)
+        self.drops = getattr(model, "dropout", 0.0) > 0
         count = len(data.train_labels)
         self.batches = count // spec.batch if spec.drop_last else -(-count // spec.batch)
         self.order = Order(streams, count, data.train_labels.device)
@@ -64,7 +70,8 @@ class Classification:
             }
             draws = torch.stack([drawn[stream] for stream in self.streams])
             images = self.augmentation.apply(images, draws, self.data.black)
-        return Batch(images, labels)
+        noise = DropoutNoise(self.streams, epoch, number, images.device) if self.drops else None
+        return Batch(images, labels, noise)
 
     def losses(
         self, parameters: Mapping[str, Tensor], batch: Batch, statistics: Statistics
@@ -77,7 +84,9 @@ class Classification:
         self, parameters: Mapping[str, Tensor], batch: Batch, statistics: Statistics
     ) -> Tensor:
         """The logits of each network on its batch, (networks, batch, classes)."""
-        return self.model.forward(parameters, batch.images, statistics)
+        if batch.noise is None:
+            return self.model.forward(parameters, batch.images, statistics)
+        return self.model.forward(parameters, batch.images, statistics, batch.noise)
 
     def scores(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and error (0 or 1) of each image, both (networks, batch).
