@@ -226,10 +226,26 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
                 "validation": float,
                 "shuffle_seed": 113,
                 "vectors": Optional(str),
+                "lower": False,
+                "held_out": 0.0,
+                "classes": Optional(list),
+                "chunk": 25,
             },
         ),
-        "characters": Entry("refigure.data.language", {"source": str, "length": 100}),
-        "words": Entry("refigure.data.language", {"source": str, "length": 35, "streams": 32}),
+        "characters": Entry(
+            "refigure.data.language", {"source": str, "length": 100, "parts": Optional(list)}
+        ),
+        "words": Entry(
+            "refigure.data.language",
+            {
+                "source": str,
+                "length": 35,
+                "streams": 32,
+                "parts": Optional(list),
+                "plain": False,
+                "words": Optional(int),
+            },
+        ),
     },
     "event": {
         "calm_end": Entry(

@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from refigure.catalogue import settings
+from refigure.catalogue import Optional, settings
+from refigure.data.reference import reference_sha256
 from refigure.errors import UserError
 from refigure.reading import Keys, read_yaml, suggest
 from refigure.spec import digest, without_defaults
@@ -17,10 +18,11 @@ SOURCE_KEYS = {
     "digits": {},
     "torchvision": {"name": str},
     "images": {"path": str, "sha256": str},
-    "text": {"path": str, "sha256": str},
+    "text": {"path": (str, list), "sha256": str},
+    "download": {"files": dict, "terms": Optional(str)},
+    "reference": {},
     "weights": {"path": str, "sha256": str},
     "torchvision_weights": {"name": str},
-    "interpreter_text": {"sha256": str},
     "made": {},
 }
 PAPER_KEYS = {
@@ -84,6 +86,7 @@ class Config:
             "scale": keys.take("scale", str),
             "device": keys.take("device", str, "auto"),
             "papers": keys.take("papers", list),
+            "accepted": keys.take("accepted", list, []),
             "sources": dict(keys.take("sources", dict)),
         }
         keys.done()
@@ -96,6 +99,7 @@ class Config:
             keys = Keys(written, where)
             user["scale"] = keys.take("scale", str, user["scale"])
             user["device"] = keys.take("device", str, user["device"])
+            user["accepted"] = keys.take("accepted", list, user["accepted"])
             sources = keys.take("sources", dict, {})
             user["sources"] |= sources
             written_in |= dict.fromkeys(sources, where)
@@ -120,10 +124,18 @@ class Config:
             raise UserError(
                 f"{where}: {written.get('path')} has no sha256; `refigure pin {name}` writes it"
             )
-        source = {"kind": kind} | {
-            key: keys.take(key, shape) for key, shape in SOURCE_KEYS[kind].items()
-        }
+        source = {"kind": kind}
+        for key, shape in SOURCE_KEYS[kind].items():
+            if isinstance(shape, Optional):
+                source[key] = keys.take(key, shape.kind, None)
+            else:
+                source[key] = keys.take(key, shape)
         keys.done()
+        for name, file in source.get("files", {}).items():
+            keys = Keys(file, f"{where}.files.{name}")
+            keys.take("url", str)
+            keys.take("sha256" if "git_blob" not in file else "git_blob", str)
+            keys.done()
         return source
 
     @cached_property
@@ -216,12 +228,26 @@ class Config:
         for key in ("source", "vectors"):
             if recipe.get(key):
                 found[key] = source = dict(self.user["sources"][recipe[key]])
-                if "path" in source:
+                if isinstance(source.get("path"), list):
+                    source["path"] = [str(self.root / path) for path in source["path"]]
+                elif "path" in source:
                     source["path"] = str(self.root / source["path"])
+                if source.get("terms") and recipe[key] in self.user["accepted"]:
+                    source["terms"] = None
         return found
 
     def _checksum(self, name: str) -> dict[str, Any]:
-        return {key: value for key, value in self.user["sources"][name].items() if key != "path"}
+        """What of a source says which data it gives."""
+        source = self.user["sources"][name]
+        if source["kind"] == "reference":
+            return {**source, "sha256": reference_sha256()}
+        if source["kind"] == "download":
+            checks = {
+                name: {key: value for key, value in file.items() if key != "url"}
+                for name, file in source["files"].items()
+            }
+            return {"kind": "download", "files": checks}
+        return {key: value for key, value in source.items() if key != "path"}
 
     def file_id(self, name: str, place: str) -> str | None:
         """The content id of a file that runs start from; None where it is not configured.

@@ -31,14 +31,13 @@ def pin(root: Path, name: str) -> str:
     places = [source[key] for key in (*FILES, "path") if key in (source or {})]
     if not places:
         raise UserError(f"{path}: source '{name}' names no file under 'images', 'text' or 'path'")
-    found = digest_of(root / places[0])
+    place = places[0]
+    found = digest_of([root / one for one in place] if isinstance(place, list) else root / place)
     written = source.get("sha256")
     if written == found:
-        return f"source '{name}': {places[0]} has the checksum that {path} holds"
+        return f"source '{name}': {place} has the checksum that {path} holds"
     if written is not None:
-        raise UserError(
-            f"{path}: source '{name}': sha256 is {written}, but {places[0]} has {found}"
-        )
+        raise UserError(f"{path}: source '{name}': sha256 is {written}, but {place} has {found}")
     source["sha256"] = found
     write_text(yaml.safe_dump(content, sort_keys=False), path)
     return f"source '{name}': wrote sha256 {found} to {path}"

@@ -7,7 +7,7 @@ import io
 import lzma
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -65,18 +65,35 @@ def read(source: Mapping[str, Any], cache: Path) -> Raw:
     raise ValueError(f"unknown kind of source {source['kind']!r}")
 
 
-def digest_of(path: Path) -> str:
+def digest_of(path: Path | Sequence[Path]) -> str:
     """The SHA-256 of a file; of a folder, that of its files' relative paths and contents in order.
+
+    Several files count as a folder of them: what lies beside them does not matter.
 
     Raises:
         UserError: there is nothing at `path`, or the folder holds a link.
     """
-    if path.is_file():
+    if isinstance(path, Path) and path.is_file():
         return _sha256(path).hex()
     digest = hashlib.sha256()
-    for name, file in _files_below(path):
+    for name, file in files_below(path) if isinstance(path, Path) else files_named(path):
         digest.update(name.encode() + b"\0" + _sha256(file))
     return digest.hexdigest()
+
+
+def files_named(paths: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Name and path of some files, sorted by name.
+
+    Raises:
+        UserError: one is not there, or two have one name.
+    """
+    found = sorted((path.name, path) for path in paths)
+    for (name, path), (following, _) in zip(found, [*found[1:], ("", None)]):
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
+        if name == following:
+            raise UserError(f"{path}: two files of one source are named '{name}'")
+    return found
 
 
 def _sha256(path: Path) -> bytes:
@@ -84,7 +101,7 @@ def _sha256(path: Path) -> bytes:
         return hashlib.file_digest(stream, "sha256").digest()
 
 
-def _files_below(folder: Path) -> list[tuple[str, Path]]:
+def files_below(folder: Path) -> list[tuple[str, Path]]:
     """Relative path, with slashes, and full path of every file in a folder, sorted."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such file or folder")
@@ -135,7 +152,7 @@ def _images(path: Path, expected: str | None) -> Raw:
         raise UserError(f"{path}: no sha256 in the configuration; `refigure pin` writes it")
     if found != expected:
         raise UserError(f"{path}: expected sha256 {expected}, found {found}")
-    contents = _contents_of_folder(path) if path.is_dir() else _contents_of_tar(path)
+    contents = contents_of_folder(path) if path.is_dir() else contents_of_tar(path)
     # Decoded one by one, so that only the small arrays are held and not the packed files too.
     images = {
         parts: _pixels(content, f"{path}: '{'/'.join(parts)}'")
@@ -148,12 +165,12 @@ def _images(path: Path, expected: str | None) -> Raw:
     return _labelled(images, path)
 
 
-def _contents_of_folder(folder: Path) -> Iterator[tuple[tuple[str, ...], bytes]]:
-    for name, path in _files_below(folder):
+def contents_of_folder(folder: Path) -> Iterator[tuple[tuple[str, ...], bytes]]:
+    for name, path in files_below(folder):
         yield PurePosixPath(name).parts, path.read_bytes()
 
 
-def _contents_of_tar(path: Path) -> Iterator[tuple[tuple[str, ...], bytes]]:
+def contents_of_tar(path: Path) -> Iterator[tuple[tuple[str, ...], bytes]]:
     """Path and content of every file in a tar, read as a stream; nothing is unpacked to disk."""
     try:
         with tarfile.open(path, "r|*") as archive:

@@ -16,6 +16,8 @@ class Task(Protocol):
     Attributes:
         model: of the networks.
         batches: training batches in an epoch.
+        carried: what a step hands to the next one of its epoch, rows in the order of the networks;
+            a training state holds it. Absent where nothing is carried.
     """
 
     model: Model

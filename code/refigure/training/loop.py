@@ -350,6 +350,7 @@ class Training:
             **{f"now/{name}": value for name, value in now.as_tensors().items()},
             **{f"points/{name}": value for name, value in self.points.as_tensors().items()},
             **{f"history/{name}": value for name, value in self.history.as_tensors().items()},
+            **{f"carried/{name}": value for name, value in self._carried.items()},
             "start": self.start,
             "alive": self.alive,
             "ended": self.ended,
@@ -364,11 +365,16 @@ class Training:
             ),
         }
 
+    @property
+    def _carried(self) -> dict[str, Tensor]:
+        return getattr(self.task, "carried", {})
+
     def resume(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up a state where `state` left it."""
         device = self.stack.flat.device
-        groups: dict[str, dict[str, Tensor]]
-        groups = {"now": {}, "points": {}, "history": {}, "steps": {}}
+        groups: dict[str, dict[str, Tensor]] = {
+            kind: {} for kind in ("now", "points", "history", "steps", "carried")
+        }
         for name, value in tensors.items():
             kind, slash, inner = name.partition("/")
             if slash and kind in groups:
@@ -378,6 +384,8 @@ class Training:
         self.history = History.from_tensors(groups["history"])
         if self.steps is not None:
             self.steps.state = groups["steps"]
+        self._carried.clear()
+        self._carried.update(groups["carried"])
         self.start = tensors["start"].to(device)
         self.alive = tensors["alive"].bool().to(device)
         self.ended, self.step = tensors["ended"], int(tensors["step"])

@@ -140,10 +140,14 @@ class Points:
 
     @property
     def reads(self) -> set[str]:
-        """The recorders that a point needs at the end of every epoch."""
+        """The recorders that a point needs at the end of every epoch.
+
+        The best of a column of another recorder is among the epochs at which that measures.
+        """
         points = self.definitions.values()
         events = {"train"} if any("event" in point for point in points) else set()
-        return events | ({"train", "test"} if any("best" in point for point in points) else set())
+        best = {point["best"].partition("_")[0] for point in points if "best" in point}
+        return events | ({"train", "test"} if best & {"train", "test"} else set())
 
     def update(
         self,
@@ -171,6 +175,8 @@ class Points:
                     key, average, epoch - average["from"], average["every"], snapshot, recompute
                 )
             elif "best" in point:
+                if epoch == 0 and point["best"] not in measured:
+                    raise ValueError(f"point {key}: no recorder measures '{point['best']}'")
                 self._keep_best(key, point, snapshot, alive, measured)
             elif "event" in point:
                 self._watch(key, point, epoch, snapshot, alive, measured)
@@ -209,7 +215,7 @@ class Points:
 
     def _keep_best(self, key, point, snapshot, alive, measured) -> None:
         if point["best"] not in measured:
-            raise ValueError(f"point {key}: no recorder measures '{point['best']}'")
+            return  # its recorder's clock, which strikes at epoch 0, does not strike now
         value = measured[point["best"]] * (1 if point["mode"] == "min" else -1)
         if key not in self.best:
             self.best[key] = torch.full_like(value, float("inf"))
