@@ -368,7 +368,7 @@ def test_no_pack_is_longer_than_its_block(graph):
 
 def test_without_a_source_there_are_no_runs_and_no_error(committed):
     graph = Graph(Config(committed), "paper")
-    absent = ("sphere_resnet_tiny", "sphere_resnet_tiny_ft", "rnn_imdb", "rnn_words")
+    absent = ("sphere_resnet_tiny", "sphere_resnet_tiny_ft")
     for name in (*absent, "transfer_byol", "transfer_byol_chain", "transfer_swin_star"):
         assert graph.runs(name) == []
     assert values(graph, "transfer_imagenet", "data") == ["images100_imagenet", "images10_imagenet"]
@@ -379,7 +379,7 @@ def test_without_a_source_there_are_no_runs_and_no_error(committed):
 @pytest.mark.parametrize("scale", ["smoke", "demo", "small", "small8"])
 def test_the_other_papers_experiments_are_absent_at_reduced_scales(scale, committed):
     graph = Graph(Config(committed), scale)
-    files = {"large_lr", "periodic", "ensemble_pools", "transfer", "memorization", "sparse_rnn"}
+    files = {"large_lr", "periodic", "ensemble_pools", "transfer", "memorization"}
     assert not {Path(e.file).stem for e in graph.experiments.values()} & files
 
 

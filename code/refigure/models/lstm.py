@@ -219,7 +219,7 @@ class LSTM:
             (networks, steps, batch, H), scaled by `z_h`; and (h, c), (networks, batch, H) each.
         """
         groups = groups or {}
-        states, cells = recurrence(
+        return recurrence(
             inputs,
             weights["w_h"],
             weights["bias"],
@@ -229,7 +229,6 @@ class LSTM:
             state,
             self.hard,
         )
-        return states, (states[:, -1], cells)
 
     def forward(
         self, parameters: Mapping[str, Tensor], images: Tensor, statistics: Statistics
