@@ -2,52 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import base64
+import io
+import itertools
 import re
-import struct
-import zlib
 from html.parser import HTMLParser
-from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import Project
+from PIL import Image
 from refigure.errors import UserError
 from refigure.graph import Graph
-from refigure.report.page import Ledger, count, duration, estimate, threshold, write_report
+from refigure.report.ledger import Ledger, beyond
+from refigure.report.page import unit_of, write_report
+from refigure.report.pictures import PICTURE_BYTES, embedded
+from refigure.report.wording import count, estimate, threshold, worked
+from reports import LOSS, RECORDS, build, figure, png, store
 
 VOID = {"meta", "link", "img", "input", "br"}
-NOTHING = {"value": None, "se": None, "n": None, "n_of": None}
-LOSS = {"value": 0.4321, "se": 0.0123, "n": 3, "n_of": "seeds"}
-RECORDS = [
-    {
-        "id": "c1",
-        "statement": "Losses <fall> & stay.",
-        "verdict": "holds",
-        "numbers": {"loss": LOSS},
-        "threshold": {"loss": [0.1, 0.5]},
-        "figures": ["fig1"],
-        "reason": "",
-    },
-    {
-        "id": "c2",
-        "statement": "It is seen nowhere.",
-        "verdict": "undecided",
-        "numbers": {"missing": NOTHING},
-        "threshold": None,
-        "figures": [],
-        "reason": "source not configured",
-    },
-    {
-        "id": "c3",
-        "statement": "Many numbers decide.",
-        "verdict": "fails",
-        "numbers": {f"rate {i}": LOSS for i in range(9)} | {"last": LOSS},
-        "threshold": {"last": 0.25, "worst of all": 1e-6},
-        "figures": ["fig2"],
-        "reason": "0.4321 is not below 0.25",
-    },
-]
 
 
 class Page(HTMLParser):
@@ -82,60 +54,10 @@ class Page(HTMLParser):
         return [attributes[key] for name, attributes in self.elements if name == tag]
 
 
-def png(width: int = 300, height: int = 100, size: int = 0) -> bytes:
-    """A white PNG, followed by bytes that make it as large as asked."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        body = kind + content
-        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
-
-    rows = zlib.compress((b"\0" + b"\xff" * width) * height)
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
-    return start + chunk(b"IDAT", rows) + chunk(b"teXt", bytes(size)) + chunk(b"IEND", b"")
-
-
-def figure(**more: Any) -> dict[str, Any]:
-    return {"notebook": "fig1", "tables": {"lines": "sample_lines"}, "caption": "Lines.", **more}
-
-
-def store(path: Path, content: bytes | dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-
-
 @pytest.fixture
 def built(project: Project) -> Graph:
-    """A graph with one paper's results: two figures drawn, one not; another paper not there."""
-    figures = {
-        "fig1": figure(look="Flat ends.", alt="Five falling lines"),
-        "fig2": figure(design=True),
-        "extra": figure(optional=True),
-    }
-    claim = {"decide": "tables.toy.holds", "tables": {"lines": "sample_lines"}}
-    project.edit("papers/sample.figures", figures)
-    project.edit("papers/sample.authors", ["A. Author", "B. Author"])
-    project.edit("papers/sample.venue", "A venue 2020")
-    project.edit("papers/sample.arxiv", "2001.00001")
-    claims = {
-        record["id"]: {**claim, "statement": record["statement"], "figures": record["figures"]}
-        for record in RECORDS
-    }
-    claims["c1"]["conditions"] = "on the sphere"
-    project.edit("papers/sample.claims", claims)
-    project.write("papers/later.yaml", "title: A later paper\n")
-    project.edit("config.papers", ["sample", "later"])
-    graph = project.graph()
-    store(graph.paths.claims("sample"), {"paper": "sample", "scale": "demo", "claims": RECORDS})
-    for name in ("fig1", "fig2"):
-        store(graph.paths.figure("sample", name, "png"), png())
-    for pack in graph.packs_of(graph.table("sample_lines").runs["runs"]):
-        runs = {
-            run.id: {"last_epoch": 10, "seconds": 2.5, "device": "a processor"}
-            for run in graph.packs[pack].runs
-        }
-        store(graph.paths.pack(pack) / "run.json", {"runs": runs})
-    return graph
+    """A graph with results made by hand."""
+    return build(project)
 
 
 def written(graph: Graph) -> str:
@@ -154,9 +76,11 @@ def test_tags_match_and_ids_are_unique_and_inner_links_lead_somewhere(built):
 def test_nothing_is_loaded_from_elsewhere_and_only_arxiv_is_linked(built):
     text = written(built)
     page = Page(text)
-    assert all(src.startswith("data:image/png;base64,") for src in page.every("img", "src"))
+    assert all(src.startswith("data:image/webp;base64,") for src in page.every("img", "src"))
     assert page.every("link", "href") == ["data:,"]
     assert "src" not in {key for tag, keys in page.elements if tag == "script" for key in keys}
+    policy = next(keys["content"] for tag, keys in page.elements if "http-equiv" in keys)
+    assert policy.startswith("default-src 'none'; img-src data:;")
     assert re.findall(r"https?://[^\"<\s]+", text) == ["https://arxiv.org/abs/2001.00001"]
     assert "url(" not in text and "@import" not in text
 
@@ -177,10 +101,10 @@ def test_every_claim_has_its_verdict_as_a_word_its_numbers_and_its_reason(built)
 
 def test_numbers_with_a_threshold_are_never_behind_a_click(built):
     text = written(built)
-    claim = text[text.index('id="sample.claim.c3"') : text.index("record of c3")]
+    claim = text[text.index('id="sample.claim.c3"') : text.index("claims/sample/c3.json")]
     before, behind = claim.split("<details>")
     assert ">last<" in before and ">worst of all<" in before and "5 further numbers" in behind
-    assert before.count("<tr>") == 6 and behind.count("<tr>") == 5
+    assert before.count('scope="row"') == 6 and behind.count('scope="row"') == 5
 
 
 def test_every_picture_has_an_alt_text_and_its_size(built):
@@ -205,7 +129,9 @@ def test_a_figure_that_is_not_drawn_says_how_to_draw_it(built):
 
 
 def test_a_paper_that_is_not_there_is_named(built):
-    assert "A later paper not built yet" in Page(written(built)).said
+    said = Page(written(built)).said
+    assert "A later paper not built yet" in said
+    assert "Not built yet: its figures and claims are not there" in said
 
 
 def test_a_scale_without_any_built_paper_has_a_page(project):
@@ -218,9 +144,70 @@ def test_the_top_counts_verdicts_and_says_what_the_scale_file_says(built):
         "# Two lines of\n# words.\n" + (built.config.folder / "scales/demo.yaml").read_text()
     )
     said = Page(written(built)).said
-    assert "1 ✓ holds 1 ✗ fails 1 ? undecided 2 figures" in said
+    assert "1 ✓ holds 1 ✗ fails 1 ? undecided 2 figures 1 of 2 papers" in said
     assert "Two lines of words." in said
-    assert "What this scale leaves open: 1 claim" in said
+
+
+def test_the_top_has_a_cell_a_claim_that_says_its_verdict_and_leads_to_it(built):
+    text = written(built)
+    top = text[: text.index("</header>")]
+    cells = re.findall(r'class="cell (\w+)" href="#sample\.claim\.(\w+)"', top)
+    assert cells == [("holds", "c1"), ("undecided", "c2"), ("fails", "c3")]
+    assert "✓ c1 holds ? c2 undecided ✗ c3 fails" in Page(text).said
+
+
+def test_headings_go_down_one_step_at_a_time(built):
+    levels = [int(tag[1]) for tag, _ in Page(written(built)).elements if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(low - high <= 1 for high, low in itertools.pairwise(levels))
+
+
+def test_a_number_has_the_unit_of_the_longest_phrase_in_its_name(built, project):
+    units = {"error": "%", "loss": "nats", "loss over the first": ""}
+    assert unit_of("test error, ELR 1", units) == "%"
+    assert unit_of("loss over the first epoch", units) == ""
+    assert unit_of("gradient norm", units) == ""
+    project.edit("papers/sample.units", units)
+    assert "0.432 ± 0.012 nats (3 seeds)" in Page(written(project.graph())).said
+
+
+def test_one_of_what_is_counted_is_said_in_the_singular(built):
+    record = {**RECORDS[0], "numbers": {"loss": {**LOSS, "se": None, "n": 1}}}
+    store(built.paths.claims("sample"), {"paper": "sample", "scale": "demo", "claims": [record]})
+    assert "0.4321 (1 seed)" in Page(written(built)).said
+
+
+def test_a_figure_says_which_runs_are_behind_it_with_their_packs_and_cost(built):
+    text = written(built)
+    said = Page(text).said
+    runs = built.table("sample_lines").runs["runs"]
+    packs = built.packs_of(runs)
+    cost = f"{len(runs)} networks, {2.5 * len(runs):.0f} GPU-seconds on a processor."
+    assert "sphere_convnet_c10 : elr " in said and cost in said
+    for pack in packs:
+        assert f'<a href="packs/{pack}/run.json">{pack}</a>' in text
+
+
+def test_a_figure_says_what_the_papers_own_size_has_beyond_this_scale(built):
+    text = Page(written(built)).said
+    there = Graph(built.config, "paper")
+    mine, theirs = (len(of.table("sample_lines").runs["runs"]) for of in (built, there))
+    assert mine < theirs
+    assert f"Not at this scale {theirs - mine} of the paper's {theirs} networks; epochs " in text
+    assert "cifar10, whole (here" not in text and "cifar10 (here digits, 896 to train on)" in text
+
+
+def test_the_papers_own_size_lacks_nothing_and_says_nothing(built):
+    assert beyond(Ledger(built), Ledger(built), ["sample_lines", "sample_sharpness"]) == []
+
+
+def test_a_figure_without_networks_at_this_scale_says_so(built, project):
+    there = Graph(built.config, "paper")
+    project.edit("scales/demo.data.images10", None)
+    here = project.graph()
+    theirs = len(there.table("sample_lines").runs["runs"])
+    said = beyond(Ledger(here), Ledger(there), ["sample_lines"])
+    assert said == [f"all of its {theirs} networks: none is trained at this scale"]
 
 
 def test_the_cost_is_the_sum_over_the_runs_behind_a_table(built):
@@ -251,20 +238,37 @@ def test_packs_that_are_not_at_hand_are_said_to_be_missing(built):
     runs = built.table("sample_lines").runs["runs"]
     for pack in built.packs_of(runs):
         (built.paths.pack(pack) / "run.json").unlink()
-    assert f"(cost of {count(len(runs), 'run')} not at hand)" in written(built)
+    assert f"cost of {count(len(runs), 'network')} not at hand" in written(built)
 
 
 def test_the_same_results_give_the_same_bytes(built):
     assert written(built) == written(Graph(built.config, "demo"))
 
 
-def test_thirty_large_figures_stay_below_15_megabytes(built, project):
-    names = [f"fig{number}" for number in range(1, 31)]
+def test_a_picture_is_embedded_with_its_very_pixels(tmp_path):
+    path = tmp_path / "fig.png"
+    image = Image.new("RGB", (400, 100), "white")
+    image.paste((1, 2, 3), (10, 10, 60, 20))
+    image.save(path)
+    picture = embedded(path)
+    assert (picture.width, picture.height, picture.reduced, picture.wide) == (400, 100, False, True)
+    content = base64.b64decode(picture.source.partition(",")[2])
+    with Image.open(io.BytesIO(content)) as opened:
+        assert opened.format == "WEBP"
+        assert opened.convert("RGB").tobytes() == image.tobytes()
+
+
+def test_twenty_large_figures_make_a_page_below_a_fifth_of_13_megabytes(built, project):
+    names = [f"fig{number}" for number in range(1, 21)]
     project.edit("papers/sample.figures", {name: figure() for name in names})
     graph = project.graph()
-    for name in names:
-        store(graph.paths.figure("sample", name, "png"), png(size=100_000))
-    assert 4_000_000 < len(written(graph).encode()) < 15_000_000
+    for number, name in enumerate(names):
+        store(graph.paths.figure("sample", name, "png"), png(900, 400, noise=number))
+    text = written(graph)
+    pictures = [src.partition(",")[2] for src in Page(text).every("img", "src")]
+    sizes = [len(base64.b64decode(picture)) for picture in pictures]
+    assert len(sizes) == 20 and min(sizes) > 30_000 and max(sizes) <= PICTURE_BYTES
+    assert len(text.encode()) < 13_000_000 / 5
 
 
 def test_missing_verdicts_are_one_line_and_leave_the_old_page(built):
@@ -311,13 +315,13 @@ def test_thresholds_are_a_bound_or_a_range():
     assert threshold([-0.25, 0.25]) == "−0.25 to 0.25"
 
 
-def test_durations_and_counts_read_as_a_person_says_them():
-    assert [duration(s) for s in (0.4, 42, 420, 12240, 1e6)] == [
-        "0 s",
-        "42 s",
-        "7 min",
-        "3.4 h",
-        "12 d",
-    ]
+def test_the_work_of_a_device_is_said_in_seconds_or_hours_of_what_it_is():
+    assert worked("x86_64 linux", 42.4) == "42 core-seconds on x86_64 linux"
+    assert worked("arm64 darwin", 3600 * 3.44) == "3.4 core-hours on arm64 darwin"
+    gap = "\N{NARROW NO-BREAK SPACE}"
+    assert worked("NVIDIA H100", 3600 * 1234.5) == f"1{gap}234 GPU-hours on NVIDIA H100"
+
+
+def test_counts_have_their_noun_and_thin_spaces():
     assert count(1, "run") == "1 run"
     assert count(12400, "network-epoch") == "12\N{NARROW NO-BREAK SPACE}400 network-epochs"

@@ -32,6 +32,7 @@ PAPER_KEYS = {
     "arxiv": str,
     "url": str,
     "summary": str,
+    "units": dict,
     "experiments": list,
     "figures": dict,
     "claims": dict,

@@ -61,9 +61,9 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: not JSON: {error}") from None
 
 
-def write_json(value: Any, path: Path) -> None:
-    """JSON with sorted keys, whole or not at all."""
-    write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", path)
+def write_json(value: Any, path: Path, sort_keys: bool = True) -> None:
+    """JSON, whole or not at all; unsorted where the order says something and never varies."""
+    write_text(json.dumps(value, indent=1, sort_keys=sort_keys) + "\n", path)
 
 
 def write_parquet(frame: pd.DataFrame, path: Path) -> None:

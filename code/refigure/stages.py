@@ -233,7 +233,7 @@ def claim(graph: Graph, paper: str, name: str) -> None:
         options[key] = verdict.threshold_at(value, graph.scale.name)
     finding = function_of(written.decide, f"claim {paper} {name}")(**frames, **options)
     record = verdict.claim_record(name, written.statement, finding, list(written.figures))
-    write_json(record, graph.paths.claim(paper, name))
+    write_json(record, graph.paths.claim(paper, name), sort_keys=False)
 
 
 def verdicts(graph: Graph, paper: str) -> None:
@@ -241,7 +241,7 @@ def verdicts(graph: Graph, paper: str) -> None:
 
     claims = [read_claim(graph, paper, name) for name in graph.claims(paper)]
     record = {"paper": paper, "scale": graph.scale.name, "claims": claims}
-    write_json(record, graph.paths.claims(paper))
+    write_json(record, graph.paths.claims(paper), sort_keys=False)
 
 
 def read_claim(graph: Graph, paper: str, name: str) -> dict[str, Any]:
