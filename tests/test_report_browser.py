@@ -153,6 +153,12 @@ def test_verdicts_and_kinds_narrow_what_is_shown(tab):
     )
     assert shown(page) == ["sample.figure.fig1", "sample.figure.fig2"]
     assert page.run("document.getElementById('found').value") == "2 figures"
+    page.run("document.querySelector('.card').click()")
+    assert page.run("document.getElementById('view-place').textContent") == "1 of 2"
+    page.press("Escape")
+    assert len(shown(page)) == 2
+    page.press("Escape")
+    assert len(shown(page)) == 8
 
 
 def test_a_link_to_what_is_filtered_away_shows_it(tab):
