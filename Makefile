@@ -11,11 +11,11 @@ export OMP_NUM_THREADS := 1
 .PHONY: demo smoke test lint setup clean
 
 demo: $(READY)          ## every paper at demo scale, from embedded data; then the verdicts
-	snakemake --cores $(CORES) --config scale=demo
+	snakemake --cores $(CORES) --logger refigure --config scale=demo
 	@refigure show --scale demo
 
 smoke: $(READY)         ## everything runs: two epochs of each network
-	snakemake --cores $(CORES) --config scale=smoke
+	snakemake --cores $(CORES) --logger refigure --config scale=smoke
 	@refigure show --scale smoke
 
 test: $(READY)          ## the tests

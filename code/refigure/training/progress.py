@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 
 
@@ -66,3 +67,9 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def seconds_of(words: str) -> float:
+    """What `duration` put into words, in seconds."""
+    units = {"s": 1, "min": 60, "h": 3600}
+    return sum(int(n) * units[unit] for n, unit in re.findall(r"(\d+) (s|min|h)", words))
