@@ -16,6 +16,10 @@ container: "docker-daemon://refigure:latest"  # of envs/Containerfile; used with
 include: "rules/common.smk"
 
 
+onstart:
+    record_makings()
+
+
 localrules:
     claim,
     verdicts,

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from refigure.config import Config
 from refigure.errors import UserError
+from refigure.explain.ledger import Ledger
 from refigure.graph import Graph
 from refigure.steps import NAMES, Steps
 from refigure.targets import check
@@ -47,10 +48,20 @@ def graph(scale):
         refuse(error)
 
 
-@cache
+SCALES = {}
+
+
 def steps(scale):
     """The jobs of a scale."""
-    return Steps(graph(scale))
+    if scale not in SCALES:
+        SCALES[scale] = Steps(graph(scale))
+    return SCALES[scale]
+
+
+def record_makings():
+    """Note what the digests of these jobs stand for: `refigure why` names functions and keys by it."""
+    for made in SCALES.values():
+        Ledger(made.paths.results).record(made.asked.values())
 
 
 def looked_up(function):

@@ -11,6 +11,7 @@ from pathlib import Path
 from refigure import __version__
 from refigure.config import Config
 from refigure.errors import UserError
+from refigure.explain import commands as explaining
 from refigure.graph import Graph
 
 
@@ -78,9 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--to", type=Path, required=True, help="a .tsv file")
     command("summary", _summary, "write the verdict table of all papers")
     command("report", _report, "write report.html")
-    command("show", _show, "print the verdict table and the path of the report")
     one = command("prune", _prune, "list packs that no configuration names, or remove them")
     one.add_argument("--yes", action="store_true", help="remove them")
+    explaining.add(command)
     command("pin", _pin, "write the checksum of a source's file to config/local.yaml", "source")
     return parser
 
@@ -149,15 +150,6 @@ def _report(options: argparse.Namespace) -> None:
     from refigure.report.page import write_report
 
     write_report(_graph(options))
-
-
-def _show(options: argparse.Namespace) -> None:
-    graph = _graph(options)
-    path = graph.paths.results / "all"
-    if not path.is_file():
-        raise UserError(f"{path}: not there yet; `snakemake -c 2` builds it")
-    print(path.read_text(encoding="utf-8"))
-    print(f"report: {(graph.paths.results / 'report.html').resolve()}")
 
 
 def _prune(options: argparse.Namespace) -> None:

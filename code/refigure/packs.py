@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from refigure.experiments import Run, Wanted
 from refigure.spec import digest
@@ -36,6 +38,21 @@ class Pack:
     def modules(self) -> list[str]:
         """The modules that its runs' specs and recorders name."""
         return sorted({module for run in self.runs for module in run.spec.modules()})
+
+
+def adoptable(about: Mapping[str, Any], want: Wanted, code: Mapping[str, str]) -> bool:
+    """Whether a finished run can serve for one that is wanted: same code, nothing missing.
+
+    Args:
+        about: what `run.json` says of the finished run.
+        want: what it must have left behind.
+        code: module -> digest, that it must have been trained by; more modules do no harm.
+    """
+    return (
+        code.items() <= about["code"].items()
+        and about["status"] != "no_parent_point"
+        and want <= Wanted.from_json(about["wanted"])
+    )
 
 
 def cut(runs: list[Run], wanted: dict[str, Wanted], block: int, by_seed: bool = True) -> list[Pack]:

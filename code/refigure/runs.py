@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from refigure.config import RESOURCES, Config
@@ -153,6 +154,16 @@ class Runs:
                 f"{suggest(name, self.packs)}"
             )
         return self.packs[name]
+
+    def stale_packs(self) -> list[Path]:
+        """Folders of packs that the configuration does not name any more."""
+        folders = sorted((self.paths.results / "packs").glob("*"))
+        return [path for path in folders if path.name not in self.packs]
+
+    def stale_parts(self) -> list[Path]:
+        """Finished parts of jobs that were stopped and whose packs are named otherwise now."""
+        folders = sorted(self.paths.scratch.glob("*/part-*"))
+        return [path for path in folders if path.parent.name not in self.packs]
 
     def resources(self, stage: str, experiment: str | None = None) -> dict[str, int]:
         """What a job asks for: the scale's, with the experiment's over it."""

@@ -45,7 +45,7 @@ def train(graph: Graph, name: str, interval_s: float) -> None:
         graph.paths.pack(name),
         graph.paths.state(name),
         {run.id: graph.paths.pack(graph.pack_of[run.id]) for run in pack.parents},
-        stale_packs(graph) + stale_parts(graph),
+        graph.stale_packs() + graph.stale_parts(),
         device_of(graph.config.user["device"], graph.config.root / "scratch"),
         interval_s,
     ).run()
@@ -69,21 +69,9 @@ def refuse_unbuilt(pack: Pack, name: str) -> None:
         raise UserError(f"pack '{name}' ({pack.runs[0].label}): not there yet: {words}")
 
 
-def stale_packs(graph: Graph) -> list[Path]:
-    """Folders of packs that the configuration does not name any more."""
-    folders = sorted((graph.paths.results / "packs").glob("*"))
-    return [path for path in folders if path.name not in graph.packs]
-
-
-def stale_parts(graph: Graph) -> list[Path]:
-    """Finished parts of jobs that were stopped and whose packs are named otherwise now."""
-    folders = sorted(graph.paths.scratch.glob("*/part-*"))
-    return [path for path in folders if path.parent.name not in graph.packs]
-
-
 def prune(graph: Graph, delete: bool) -> str:
     """List the packs and parts that no configuration names, or remove them; returns a line."""
-    stale = [*stale_packs(graph), *{path.parent: None for path in stale_parts(graph)}]
+    stale = [*graph.stale_packs(), *{path.parent: None for path in graph.stale_parts()}]
     for path in stale:
         print(path)
         if delete:

@@ -19,6 +19,7 @@ from torch import Tensor
 from refigure.errors import UserError
 from refigure.experiments import Run, Wanted
 from refigure.files import read_json, read_parquet, write_json, write_parquet
+from refigure.packs import adoptable
 from refigure.training.states import write
 
 FILES = ("history.parquet", "points.safetensors", "arrays.safetensors", "run.json")
@@ -121,14 +122,7 @@ def adopt(
             continue
         try:
             about = read_json(folder / FILES[3])["runs"]
-            found = [
-                run
-                for run in missing
-                if run in about
-                and code.items() <= about[run]["code"].items()
-                and about[run]["status"] != "no_parent_point"
-                and want <= Wanted.from_json(about[run]["wanted"])
-            ]
+            found = [run for run in missing if run in about and adoptable(about[run], want, code)]
             part = load(folder, found) if found else None
         except (UserError, KeyError, TypeError, AttributeError) as error:
             reason = str(error) if isinstance(error, UserError) else f"{folder}: not one of ours"

@@ -1,0 +1,74 @@
+"""The explaining commands on the command line: arguments, and what each prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from refigure.config import Config
+from refigure.errors import UserError
+from refigure.explain.asking import Asked, asked
+from refigure.files import read_json
+from refigure.graph import Graph
+
+
+def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the commands.
+
+    Args:
+        command: makes one, of name, function, text and the names of its arguments.
+    """
+    one = command("why", _why, "what of a target is stale, and because of what", "target")
+    _json(one)
+    one = command("show", _show, "a run or a pack; without a name the verdicts of a scale")
+    one.add_argument("name", nargs="?", help="a pack, or the beginning of a run's id")
+    _json(one)
+    one = command("accept", _accept, "keep results over a refactoring of code", "target")
+    one.add_argument("--because", required=True, metavar="TEXT", help="goes to accepted.log")
+    _json(one)
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _asked(options: argparse.Namespace) -> Asked:
+    return asked(Config(Path(options.root)), options.target, options.scale)
+
+
+def _print(options: argparse.Namespace, found: Any, text: Callable[[Any], str]) -> None:
+    print(json.dumps(found, indent=1, default=str) if options.json else text(found))
+
+
+def _why(options: argparse.Namespace) -> None:
+    from refigure.explain.why import text, why
+
+    _print(options, why(_asked(options)), text)
+
+
+def _show(options: argparse.Namespace) -> None:
+    from refigure.explain.show import show, text
+
+    config = Config(Path(options.root))
+    graph = Graph(config, options.scale or config.user["scale"])
+    if options.name:
+        _print(options, show(graph, options.name), text)
+        return
+    path = graph.paths.results / "all"
+    if not path.is_file():
+        raise UserError(f"{path}: not there yet; `snakemake -c 2` builds it")
+    if options.json:
+        claims = [read_json(graph.paths.claims(paper)) for paper in graph.built]
+        print(json.dumps(claims, indent=1))
+        return
+    print(path.read_text(encoding="utf-8"))
+    print(f"report: {(graph.paths.results / 'report.html').resolve()}")
+
+
+def _accept(options: argparse.Namespace) -> None:
+    from refigure.explain.accept import accept, text
+
+    _print(options, accept(_asked(options), options.because), text)
