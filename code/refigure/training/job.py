@@ -65,6 +65,7 @@ class Job:
         self.data_path, self.parents, self.adoptable = data, parents, adoptable
         self.device = device
         self.clock = states.Clock(interval_s)
+        self.load = 0.0  # CPU seconds a second, of the last stack: a busy machine takes its time
 
     def run(self) -> None:
         """Train what is missing and write the pack.
@@ -146,7 +147,9 @@ class Job:
                 loss = training.history.scalars[training.step].get("train_loss_running")
                 progress.tick(training.epoch, training.epochs, len(ready), float(loss.nanmean()))
 
+            computed = time.process_time()
             trained = training.run(between_steps, after_epoch)
+            self.load = (time.process_time() - computed) / max(time.monotonic() - began, 1e-9)
             seconds = spent + time.monotonic() - began
             part = parts.join([part, self._part(ready, training, trained, seconds)])
         part.save(self.scratch / f"part-{name}")
@@ -304,6 +307,7 @@ class Job:
             "status": status,
             "last_epoch": epoch,
             "seconds": round(seconds, 3),
+            "core_seconds": round(seconds * self.load, 3),
             "device": _device_name(self.device),
             "python": platform.python_version(),
             "torch": torch.__version__,
