@@ -21,6 +21,13 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     Args:
         command: makes one, of name, function, text and the names of its arguments.
     """
+    one = command("plan", _plan, "what would run for a target, for how long, on how much disk")
+    one.add_argument("target", nargs="?", default="all", help="a file, a paper, or all")
+    one.add_argument("--budgets", action="store_true", help="what experiments cost and may cost")
+    one.add_argument(
+        "--no-timing", action="store_true", help="of past jobs only: time no step, import no torch"
+    )
+    _json(one)
     one = command("why", _why, "what of a target is stale, and because of what", "target")
     _json(one)
     one = command("show", _show, "a run or a pack; without a name the verdicts of a scale")
@@ -41,6 +48,15 @@ def _asked(options: argparse.Namespace) -> Asked:
 
 def _print(options: argparse.Namespace, found: Any, text: Callable[[Any], str]) -> None:
     print(json.dumps(found, indent=1, default=str) if options.json else text(found))
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from refigure.explain.plan import budgets, plan, text, text_of_budgets
+
+    if options.budgets:
+        _print(options, budgets(_asked(options)), text_of_budgets)
+    else:
+        _print(options, plan(_asked(options), not options.no_timing), text)
 
 
 def _why(options: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from refigure.experiments import Run
+from refigure.explain.shapes import header
 from refigure.files import read_json
 from refigure.graph import Graph
 from refigure.packs import Pack, adoptable
@@ -57,13 +58,9 @@ class Holdings:
         """What prepared data were made by; None where neither they nor their recipe are there."""
         if data in self.graph.recipes:
             return self.graph.recipes[data]
-        path = self.graph.paths.data(data)
-        try:
-            with path.open("rb") as file:  # the header of a safetensors file: its length, JSON
-                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-            return json.loads(header["__metadata__"]["refigure"])["recipe"]
-        except (OSError, ValueError, KeyError):
-            return None
+        found = header(self.graph.paths.data(data)) or {}
+        about = json.loads(found.get("__metadata__", {}).get("refigure", "{}"))
+        return about.get("recipe")
 
     def nearest(self, run: Run) -> tuple[Mapping[str, Any], dict[str, tuple[Any, Any]]] | None:
         """The former run of the same experiment whose spec differs least, and in what.

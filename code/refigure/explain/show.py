@@ -175,8 +175,9 @@ def _text_of_run(found: Mapping[str, Any]) -> list[str]:
         lines.append("  not trained yet")
     else:
         lines += wrapped(
-            f"  {trained['status']} at epoch {trained['last_epoch']}, {duration(trained['seconds'])}"
-            f" on {trained['device']}, beside {len(trained['mates'])} others;"
+            f"  {trained['status']} at epoch {trained['last_epoch']},"
+            f" {duration(trained['seconds'])} on {trained['device']},"
+            f" beside {len(trained['mates'])} others;"
             f" Python {trained['python']}, torch {trained['torch']}",
             indent=4,
         )

@@ -85,7 +85,7 @@ class Staleness:
     """
 
     def __init__(self, graph: Graph, files: Iterable[str]):
-        self.root = graph.config.root
+        self.graph, self.root = graph, graph.config.root
         self.files = list(files)
         self.chain: dict[str, Step] = Steps(graph).chain(self.files)
         self.records = Records(self.root)

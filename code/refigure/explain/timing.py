@@ -6,26 +6,26 @@ Times are core-seconds on a CPU, which a busy machine does not lengthen, and sec
 from __future__ import annotations
 
 import json
-import math
 import statistics
-import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from refigure.catalogue import CATALOGUE
 from refigure.experiments import Run, Wanted
 from refigure.explain.holdings import Holdings
+from refigure.explain.shapes import shape_of
 from refigure.files import read_json, write_json
 from refigure.graph import Graph
 from refigure.packs import Pack
 from refigure.spec import Spec, canonical, digest
+from refigure.training.clocks import epoch_is_due
 
 NUMBERS = ("elr", "lr", "wd", "momentum", "radius", "norm")
 """Of an optimiser: their values do not change how long a step takes."""
-QUICK_S = 0.2  # a step longer than this is timed once, and passes on an eighth of its images
 
 
 @dataclass(frozen=True)
@@ -34,34 +34,18 @@ class Timed:
 
     Args:
         step_s: a training step of one batch, a network.
-        passes: the names of the recorders that measure together, joined by "+", -> seconds an
-            image of the training set, a network.
+        batches: of an epoch.
+        passes: the names of the recorders that measure together, joined by "+", -> seconds each
+            time they do, a network.
         parameters: numbers of a network that a point keeps: weights, moments and frozen ones.
         optimiser: further numbers that the point of an epoch keeps.
     """
 
     step_s: float
+    batches: int
     passes: Mapping[str, float]
     parameters: int
     optimiser: int
-
-
-@dataclass(frozen=True)
-class Data:
-    """What of prepared data a calibration needs.
-
-    Args:
-        train, test: images.
-        channels, size, classes: of them.
-        bytes: of the prepared file.
-    """
-
-    train: int
-    test: int
-    channels: int
-    size: int
-    classes: int
-    bytes: int
 
 
 def same_work(spec: Spec, wanted: Wanted) -> str:
@@ -90,6 +74,7 @@ class Times:
 
     Args:
         graph: of the scale.
+        holdings: what lies under its results.
         may_time: whether architectures that never ran here may be timed now.
     """
 
@@ -98,8 +83,8 @@ class Times:
         self.path = graph.config.root / "scratch" / "timing.json"
         self.sources: Counter[str] = Counter()
         self._past = self._read_past()
+        self._code: dict[str, Mapping[str, str]] = {}
         self._timed: dict[str, Any] = read_json(self.path) if self.path.is_file() else {}
-        self._data: dict[str, Data | None] = {}
 
     # ------------------------------------------------------------------ past jobs
 
@@ -145,17 +130,14 @@ class Times:
         if past:
             self.sources["past"] += 1
             return statistics.median(past) * len(epochs_of(run))
-        timed, data = self._timed_of(run, pack), self.data(run.spec.data)
-        if timed is None or data is None:
+        timed = self._timed_of(run, pack)
+        if timed is None:
             self.sources["unknown"] += 1
             return None
         self.sources["timed"] += 1
-        batches = data.train / run.spec.batch
-        batches = math.floor(batches) if run.spec.drop_last else math.ceil(batches)
-        epochs = epochs_of(run)
-        seconds = len(epochs) * batches * timed.step_s
-        for names, count in _measures(run, pack.wanted, batches).items():
-            seconds += count * data.train * timed.passes.get(names, 0.0)
+        seconds = len(epochs_of(run)) * timed.batches * timed.step_s
+        for names, count in measures(run, pack.wanted, timed.batches).items():
+            seconds += count * timed.passes[names]
         return seconds
 
     def bytes(self, run: Run, pack: Pack) -> float | None:
@@ -163,35 +145,30 @@ class Times:
         past = self._past.get(self._kept(run, pack.wanted), {}).get("bytes")
         if past:
             return statistics.median(past)
-        timed, data = self._timed_of(run, pack), self.data(run.spec.data)
-        if timed is None or data is None:
+        timed = self._timed_of(run, pack)
+        shape = shape_of(self.graph, run.spec.data)
+        if timed is None:
             return None
         points = [json.loads(point) for point in pack.wanted.points]
         numbers = sum(timed.parameters + ("epoch" in point) * timed.optimiser for point in points)
         numbers += timed.parameters if run.parent else 0  # its start
-        numbers += len(pack.wanted.predictions) * max(data.test, data.train) * data.classes
+        for kept in pack.wanted.predictions if shape else ():
+            numbers += getattr(shape, kept) * shape.classes
         return 4 * numbers + 100 * len(epochs_of(run))
-
-    def data(self, name: str) -> Data | None:
-        """What is known of some data, prepared or not; None where only preparing them tells."""
-        if name not in self._data:
-            from refigure.explain.shapes import data_of
-
-            self._data[name] = data_of(self.graph, name, self._timed)
-        return self._data[name]
 
     # ------------------------------------------------------------------ timing now
 
     def _timed_of(self, run: Run, pack: Pack) -> Timed | None:
-        code = self.graph.training_code(pack)
-        key = digest([same_work(run.spec, pack.wanted), code, self.graph.config.user["device"]])
+        if pack.name not in self._code:
+            self._code[pack.name] = self.graph.training_code(pack)
+        made = [self._code[pack.name], self.graph.config.user["device"]]
+        key = digest([same_work(run.spec, pack.wanted), *made])
         if key not in self._timed:
-            if not self.may_time or not _there(pack) or self.data(run.spec.data) is None:
+            if not self.may_time or not _there(pack):
                 return None
             from refigure.explain.calibration import calibrate
 
-            together = len(pack.runs)
-            timed = calibrate(self.graph, run, pack.wanted, self.data(run.spec.data), together)
+            timed = calibrate(self.graph, pack, run)
             self._timed[key] = timed and asdict(timed)
             self._store()
         found = self._timed[key]
@@ -212,25 +189,32 @@ def _there(pack: Pack) -> bool:
     return all(entries[module].there() for module in pack.modules)
 
 
-def _measures(run: Run, wanted: Wanted, batches: int) -> dict[str, int]:
-    """Names of recorders that measure together -> how often they do."""
-    from refigure.training.loop import epoch_is_due
+def measures(run: Run, wanted: Wanted, batches: int) -> Mapping[str, int]:
+    """Names of recorders that measure together -> how often they do in a run.
 
-    records = [json.loads(record) for record in sorted(wanted.records)]
-    needed = {"train"} if run.spec.stop else set()
+    Args:
+        batches: of an epoch.
+    """
+    return _measures(epochs_of(run), run.spec.epochs, wanted.records, bool(run.spec.stop), batches)
+
+
+@cache
+def _measures(
+    trained: range, epochs: int, written: frozenset[str], stops: bool, batches: int
+) -> Mapping[str, int]:
+    records = [json.loads(record) for record in sorted(written)]
+    needed = {"train"} if stops else set()
     counted: Counter[str] = Counter()
-    for epoch in epochs_of(run):
+    for epoch in trained:
         due = [
             record["name"]
             for record in records
             if record["name"] in needed
-            or ("steps" not in record["every"])
-            and epoch_is_due(record["every"], epoch, run.spec.epochs)
+            or ("steps" not in record["every"] and epoch_is_due(record["every"], epoch, epochs))
         ]
         counted["+".join(due)] += 1
     for record in records:
         if "steps" in record["every"]:
-            steps = batches * len(epochs_of(run))
-            counted[record["name"]] += steps // record["every"]["steps"]
+            counted[record["name"]] += batches * len(trained) // record["every"]["steps"]
     counted.pop("", None)
-    return dict(counted)
+    return counted

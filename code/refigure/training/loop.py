@@ -15,6 +15,7 @@ from refigure.catalogue import named
 from refigure.models.layers import Statistics
 from refigure.spec import Spec
 from refigure.tasks import Task
+from refigure.training.clocks import epoch_is_due
 from refigure.training.history import History
 from refigure.training.passes import Moment, train_pass
 from refigure.training.points import Moments, Points, Snapshot, first_step, rows_of
@@ -397,20 +398,3 @@ def build_optimiser(specs: Sequence[Spec], stack: Stack) -> Any:
     """The optimiser that the networks of a stack share; their numbers may differ."""
     settings = [spec.optimiser for spec in specs]
     return named("optimiser", settings[0]["name"]).build(settings, stack)
-
-
-def epoch_is_due(clock: Mapping[str, Any], epoch: int, epochs: int) -> bool:
-    """Whether a clock in epochs strikes at the end of an epoch; the first and last always do.
-
-    Args:
-        clock: `{epochs: n}`, or `{log: n, trailing: m}`: n epochs a decade, evenly on the log
-            scale, and every m-th epoch of the last quarter.
-    """
-    if epoch in (0, epochs):
-        return True
-    if "epochs" in clock:
-        return epoch % clock["epochs"] == 0
-    if clock["trailing"] and epoch >= 0.75 * epochs and epoch % clock["trailing"] == 0:
-        return True
-    marks = {round(10 ** (mark / clock["log"])) for mark in range(10 * clock["log"])}
-    return epoch in marks

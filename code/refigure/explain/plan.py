@@ -1,0 +1,262 @@
+"""`refigure plan TARGET`: what would run, for how long on this machine, and the disk it needs."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from refigure.explain.asking import Asked
+from refigure.explain.holdings import Holdings
+from refigure.explain.pages import columns, counted, duration, size, wrapped
+from refigure.explain.shapes import shape_of
+from refigure.explain.staleness import Staleness
+from refigure.explain.timing import Times
+from refigure.steps import Step
+
+JOB_S = {"prepare": 4.0, "train": 4.0, "measure": 4.0, "table": 2.0, "figure": 4.0, "claim": 2.0}
+JOB_S |= {"verdicts": 1.0, "summary": 1.0, "report": 2.0, "index": 1.0}
+"""Core-seconds of a job besides what it is for: mostly starting Python and importing torch."""
+OTHER_BYTES = {"table": 40e3, "figure": 400e3, "measure": 40e3, "claim": 4e3}
+
+
+def plan(asked: Asked, may_time: bool = True) -> dict[str, Any]:
+    """What a target would run.
+
+    Args:
+        may_time: whether an architecture that never ran here may be timed now, for seconds.
+
+    Returns:
+        `jobs`: rule -> `{all, run}`; `experiments`: a row each; `seconds`: of `train`, `measure`
+        and `other` jobs; `longest`: the pack that takes longest; `disk`: bytes by kind, and what is
+        free; `assumptions`: sentences.
+    """
+    graph = asked.graph
+    staleness = Staleness(graph, asked.files)
+    holdings = Holdings(graph)
+    times = Times(graph, holdings, may_time)
+    jobs: dict[str, dict[str, int]] = defaultdict(lambda: {"all": 0, "run": 0})
+    for step in staleness.chain.values():
+        jobs[step.rule]["all"] += 1
+        jobs[step.rule]["run"] += staleness.stale(step.label)
+    running = [step for step in staleness.chain.values() if staleness.stale(step.label)]
+    packs = [step for step in staleness.chain.values() if step.rule == "train"]
+    rows: dict[str, dict[str, Any]] = {}
+    longest: dict[str, Any] = {}
+    disk = Counter()
+    for step in packs:
+        one = _pack(step, staleness, holdings, times)
+        row = rows.setdefault(one["experiment"], _row(one["experiment"]))
+        for key in ("networks", "done", "adopted", "train", "seconds", "bytes", "unknown"):
+            row[key] += one[key]
+        row["packs"] += 1
+        row["packs_run"] += one["runs"]
+        disk["packs"] += one["bytes"]
+        if one["seconds"] > longest.get("seconds", 0):
+            asks = graph.resources("train", one["experiment"])
+            longest = {"pack": step.names[0], "seconds": one["seconds"], **asks}
+    measured, unmeasured = _measures(running, staleness, times)
+    other = sum(JOB_S[step.rule] for step in running)
+    for step in running:
+        disk["other"] += OTHER_BYTES.get(step.rule, 0.0)
+        if step.rule == "prepare":
+            shape = shape_of(graph, step.names[0])
+            disk["data"] += shape.bytes if shape else 0
+    train = sum(row["seconds"] for row in rows.values())
+    return {
+        "target": asked.target,
+        "scale": graph.scale.name,
+        "device": device(graph.config.user["device"]),
+        "jobs": {rule: dict(count) for rule, count in jobs.items()},
+        "experiments": list(rows.values()),
+        "seconds": {
+            "train": train,
+            "measure": measured,
+            "other": other,
+            "total": train + measured + other,
+        },
+        "longest": longest,
+        "disk": {**disk, "free": shutil.disk_usage(graph.config.root).free},
+        "assumptions": _assumptions(times, rows, unmeasured),
+    }
+
+
+def _row(experiment: str) -> dict[str, Any]:
+    counts = dict.fromkeys(
+        ("packs", "packs_run", "networks", "done", "adopted", "train", "unknown"), 0
+    )
+    return {"experiment": experiment, **counts, "seconds": 0.0, "bytes": 0.0}
+
+
+def _pack(step: Step, staleness: Staleness, holdings: Holdings, times: Times) -> dict[str, Any]:
+    pack = staleness.graph.pack(step.names[0])
+    runs = staleness.stale(step.label)
+    adopted = holdings.adoptable(pack) if runs else set()
+    there = bool(holdings.of_pack(pack.name)) and not runs
+    left = [run for run in pack.runs if runs and run.id not in adopted]
+    seconds = [times.seconds(run, pack) for run in left]
+    sizes = [times.bytes(run, pack) for run in (pack.runs if runs else ())]
+    return {
+        "experiment": pack.runs[0].experiment,
+        "networks": len(pack.runs),
+        "runs": int(runs),
+        "done": len(pack.runs) if there else 0,
+        "adopted": len(adopted),
+        "train": len(left),
+        "seconds": sum(one for one in seconds if one is not None),
+        "unknown": sum(one is None for one in seconds),
+        "bytes": sum(one for one in sizes if one is not None),
+    }
+
+
+def _measures(
+    running: Sequence[Step], staleness: Staleness, times: Times
+) -> tuple[float, list[str]]:
+    """Seconds of the probes that would run: of the same part measured before, here."""
+    total, unknown = 0.0, []
+    for step in running:
+        if step.rule != "measure":
+            continue
+        record = staleness.records.of(step.outputs[0])
+        probe = staleness.graph.probe_of_part[step.names[0]]
+        if record and record["starttime"] and record["endtime"]:
+            total += max(record["endtime"] - record["starttime"] - JOB_S["measure"], 0.0)
+        else:
+            unknown.append(probe.name)
+    return total, list(dict.fromkeys(unknown))
+
+
+def device(wanted: str) -> str:
+    """What the hours are of, as far as it can be said without torch."""
+    if wanted == "cpu" or (wanted == "auto" and not shutil.which("nvidia-smi")):
+        return "one CPU core of this machine"
+    return "the GPU of this machine"
+
+
+def _assumptions(
+    times: Times, rows: Mapping[str, Mapping[str, Any]], unmeasured: Sequence[str]
+) -> list[str]:
+    said = []
+    if times.sources["past"]:
+        said.append(
+            f"{counted(times.sources['past'], 'network')} as long an epoch as their like took here,"
+            " the median of past jobs"
+        )
+    if times.sources["timed"]:
+        said.append(
+            f"{counted(times.sources['timed'], 'network')} by timing a few steps and measures of"
+            " their architecture here: kept in scratch/timing.json"
+        )
+    if rows and any(row["train"] for row in rows.values()):
+        said.append("every network trains to its last epoch, none stops or diverges early")
+    said.append("a job costs besides what JOB_S of explain/plan.py says: 1 to 4 s to start")
+    lost = [row["experiment"] for row in rows.values() if row["unknown"]]
+    if lost:
+        said.append(f"not in the sums, since code or data are not there: {', '.join(lost)}")
+    if unmeasured:
+        said.append(
+            f"not in the sums, since they were never measured here: {', '.join(unmeasured)}"
+        )
+    return said
+
+
+# ---------------------------------------------------------------------- budgets
+
+
+def budgets(asked: Asked) -> list[dict[str, Any]]:
+    """What each experiment of a target's scale cost here, against the `budget` that it states.
+
+    Returns:
+        A row an experiment: `budget` and `measured` in core-seconds (None where not all of its
+        networks are trained here).
+    """
+    graph = asked.graph
+    holdings = Holdings(graph)
+    rows = []
+    for name, experiment in graph.experiments.items():
+        packs = [pack for pack in graph.packs.values() if pack.runs[0].experiment == name]
+        if not packs:
+            continue
+        measured: float | None = 0.0
+        for pack in packs:
+            about = holdings.of_pack(pack.name)
+            if not about:
+                measured = None
+                break
+            measured += JOB_S["train"] + sum(
+                one.get("core_seconds", one["seconds"]) for one in about.values()
+            )
+        rows.append({"experiment": name, "budget": experiment.budget, "measured": measured})
+    return rows
+
+
+def text_of_budgets(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The budgets in columns, with their sums."""
+    known = [row["measured"] for row in rows if row["measured"] is not None]
+    table = [("experiment", "budget", "measured", "")]
+    for row in rows:
+        there = row["measured"] is not None
+        over = there and row["measured"] > 1.5 * row["budget"]
+        table.append(
+            (
+                row["experiment"],
+                f"{row['budget']:.0f} s",
+                f"{row['measured']:.0f} s" if there else "-",
+                "over" if over else "",
+            )
+        )
+    total = sum(row["budget"] for row in rows)
+    table.append(("sum", f"{total:.0f} s", f"{sum(known):.0f} s", ""))
+    return "\n".join(columns(table, right=(1, 2)))
+
+
+# ---------------------------------------------------------------------- as text
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """A plan in 80 columns."""
+    jobs, seconds = found["jobs"], found["seconds"]
+    going = [
+        f"{count['run']} of {count['all']} {rule}" for rule, count in jobs.items() if count["run"]
+    ]
+    lines = [f"{found['target']} (scale {found['scale']})"]
+    if not going:
+        return "\n".join([*lines, "  nothing to be done"])
+    lines += wrapped(f"  jobs: {', '.join(going)}", indent=4)
+    rows = [("experiment", "packs", "networks", "done", "adopt", "train", "time", "disk")]
+    for row in found["experiments"]:
+        rows.append(
+            (
+                row["experiment"],
+                str(row["packs"]),
+                *(f"{row[key]:,}" for key in ("networks", "done", "adopted", "train")),
+                (duration(row["seconds"]) if row["train"] else "-")
+                + (" + ?" if row["unknown"] else ""),
+                size(row["bytes"]) if row["packs_run"] else "-",
+            )
+        )
+    lines += ["", *(f"  {line}" for line in columns(rows, right=range(1, 8))), ""]
+    lines.append(f"  time on {found['device']}: {duration(seconds['total'])}")
+    lines += wrapped(
+        f"    training {duration(seconds['train'])}, probes {duration(seconds['measure'])},"
+        f" all else {duration(seconds['other'])}",
+        indent=4,
+    )
+    longest = found["longest"]
+    if longest:
+        limit = longest["runtime"] * 60
+        asks = f"it asks for {'a GPU and ' if longest['gpu'] else ''}{duration(limit)}"
+        if longest["seconds"] > limit and (not longest["gpu"] or "GPU" in found["device"]):
+            asks += ": TOO LITTLE"
+        lines += wrapped(
+            f"  longest pack: {longest['pack']}, {duration(longest['seconds'])} ({asks})", indent=4
+        )
+    disk = found["disk"]
+    needed = sum(value for kind, value in disk.items() if kind != "free")
+    short = ": NOT ENOUGH" if needed > disk["free"] else ""
+    lines.append(f"  disk: {size(needed)}, of {size(disk['free'])} free{short}")
+    lines.append("  assumed:")
+    for one in found["assumptions"]:
+        lines += wrapped(f"  - {one}", indent=4)
+    return "\n".join(lines)
