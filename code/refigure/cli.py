@@ -71,8 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--state-every", type=float, default=60.0, help="seconds between states")
     command("measure", _measure, "measure one part of a probe", "part")
     command("table", _table, "compute a table", "table")
-    one = command("draw", _draw, "execute the notebook of a figure", "paper", "figure")
-    one.add_argument("--log", type=Path, required=True, help="where the notebook is executed")
+    one = command("draw", _draw, "execute the notebooks of a paper or of one figure", "paper")
+    one.add_argument("figure", nargs="?", help="without it all of the paper")
+    one.add_argument("--log", type=Path, help="where the notebook is executed; under logs/ if not")
     command("claim", _claim, "decide one claim", "paper", "claim")
     command("verdicts", _verdicts, "join the verdicts of a paper", "paper")
     one = command("index", _index, "list the runs of an experiment", "experiment")
@@ -119,7 +120,11 @@ def _table(options: argparse.Namespace) -> None:
 def _draw(options: argparse.Namespace) -> None:
     from refigure import stages
 
-    stages.draw(_graph(options), options.paper, options.figure, options.log)
+    graph = _graph(options)
+    for figure in [options.figure] if options.figure else graph.figures(options.paper):
+        log = options.log or graph.paths.log(options.paper, figure)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        stages.draw(graph, options.paper, figure, log)
 
 
 def _claim(options: argparse.Namespace) -> None:

@@ -43,6 +43,10 @@ class Paths:
         """The executed notebook of a figure."""
         return self.results / "notebooks" / paper / f"{figure}.ipynb"
 
+    def log(self, paper: str, figure: str) -> Path:
+        """Where the notebook of a figure is executed."""
+        return self.results / "logs" / "figure" / paper / f"{figure}.ipynb"
+
     def claim(self, paper: str, claim: str) -> Path:
         """The verdict of one claim."""
         return self.results / "claims" / paper / f"{claim}.json"

@@ -36,6 +36,11 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     one = command("accept", _accept, "keep results over a refactoring of code", "target")
     one.add_argument("--because", required=True, metavar="TEXT", help="goes to accepted.log")
     _json(one)
+    text = "claims and tables of two scales or result folders, side by side"
+    _json(command("compare", _compare, text, "first", "second"))
+    one = command("export", _export, "tables, figures and claims in one archive, to redraw from")
+    one.add_argument("--to", type=Path, help="a .tar.gz; without it refigure-SCALE.tar.gz here")
+    _json(one)
 
 
 def _json(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +49,11 @@ def _json(parser: argparse.ArgumentParser) -> None:
 
 def _asked(options: argparse.Namespace) -> Asked:
     return asked(Config(Path(options.root)), options.target, options.scale)
+
+
+def _graph(options: argparse.Namespace) -> Graph:
+    config = Config(Path(options.root))
+    return Graph(config, options.scale or config.user["scale"])
 
 
 def _print(options: argparse.Namespace, found: Any, text: Callable[[Any], str]) -> None:
@@ -68,8 +78,7 @@ def _why(options: argparse.Namespace) -> None:
 def _show(options: argparse.Namespace) -> None:
     from refigure.explain.show import show, text
 
-    config = Config(Path(options.root))
-    graph = Graph(config, options.scale or config.user["scale"])
+    graph = _graph(options)
     if options.name:
         _print(options, show(graph, options.name), text)
         return
@@ -88,3 +97,18 @@ def _accept(options: argparse.Namespace) -> None:
     from refigure.explain.accept import accept, text
 
     _print(options, accept(_asked(options), options.because), text)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from refigure.explain.compare import compare, text
+
+    found = compare(Config(Path(options.root)), options.first, options.second)
+    _print(options, found, text)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from refigure.explain.export import export, text
+
+    graph = _graph(options)
+    path = options.to or Path(f"refigure-{graph.scale.name}.tar.gz")
+    _print(options, export(graph, path), text)

@@ -1,0 +1,122 @@
+"""`refigure export`: tables, figures and claims of a scale, and all that redraws them, in one file.
+
+A reader unpacks it, installs `envs/requirements.txt`, and draws any figure from its table: no
+data, no training, no GPU.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from refigure.errors import UserError
+from refigure.explain.pages import size
+from refigure.graph import Graph
+
+RESULTS = ("tables", "claims", "figures", "notebooks", "all", "report.html")
+SOURCES = ("Snakefile", "Makefile", "pyproject.toml", "README.md", "rules", "config", "code")
+SOURCES = (*SOURCES, "envs", "profiles", "docs")
+NOTE = """\
+# Refigure, scale {scale}
+
+Tables, figures, claims and notebooks under `results/{scale}/`, with the code and configuration
+that made them; `report.html` there is the page to begin with. To draw a figure anew from its
+tables, without data, training or a GPU (change its notebook in `code/notebooks/` first, if you
+like), after unpacking:
+
+```sh
+{commands}
+```
+
+`refigure draw PAPER` draws all figures of a paper, `refigure claim PAPER CLAIM` decides a claim
+anew from its tables. To train, see README.md.
+"""
+LEFT_OUT = ("__pycache__", "local.yaml", ".ipynb_checkpoints")
+
+
+def export(graph: Graph, path: Path) -> dict[str, Any]:
+    """Write the archive of a scale; equal files in it give an equal archive.
+
+    Args:
+        path: of the archive, a `.tar.gz`.
+
+    Returns:
+        `archive`, `files`, `bytes` and `redraw`: the commands for a reader.
+
+    Raises:
+        UserError: the verdicts of a built paper are not there, or the path ends otherwise.
+    """
+    if not path.name.endswith((".tar.gz", ".tgz")):
+        raise UserError(f"--to {path}: the archive's name must end in .tar.gz")
+    if not path.parent.is_dir():
+        raise UserError(f"--to {path}: no folder {path.parent}")
+    for slug in graph.built:
+        if not graph.paths.claims(slug).is_file():
+            raise UserError(
+                f"{graph.paths.claims(slug)}: not there yet;"
+                f" `snakemake -c 2 -- results/{graph.scale.name}/all` builds it"
+            )
+    top = f"refigure-{graph.scale.name}"
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    count = 0
+    try:
+        with tarfile.open(temporary, "w:gz", compresslevel=6) as archive:
+            for file in sorted(_files(graph)):
+                name = f"{top}/{file.relative_to(graph.config.root).as_posix()}"
+                archive.add(file, name, recursive=False, filter=_plain)
+                count += 1
+            note = _note(graph).encode()
+            about = tarfile.TarInfo(f"{top}/REDRAW.md")
+            about.size, about.mode = len(note), 0o644
+            archive.addfile(about, io.BytesIO(note))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return {
+        "archive": str(path),
+        "files": count + 1,
+        "bytes": path.stat().st_size,
+        "redraw": _commands(graph),
+    }
+
+
+def _plain(about: tarfile.TarInfo) -> tarfile.TarInfo:
+    """The same entry without who packed it; its time stays, by which Snakemake goes."""
+    about.uid = about.gid = 0
+    about.uname = about.gname = ""
+    about.mode = 0o644
+    return about
+
+
+def _files(graph: Graph) -> Iterator[Path]:
+    root = graph.config.root
+    places = [root / name for name in SOURCES] + [graph.paths.results / name for name in RESULTS]
+    for place in places:
+        for path in [place] if place.is_file() else place.rglob("*"):
+            hidden = any(part in LEFT_OUT or part.endswith(".egg-info") for part in path.parts)
+            if path.is_file() and not path.is_symlink() and not hidden:
+                yield path
+
+
+def _commands(graph: Graph) -> list[str]:
+    paper = next(iter(graph.built), "PAPER")
+    figure = next(iter(graph.figures(paper)), "FIGURE") if graph.built else "FIGURE"
+    return [
+        f"tar xzf refigure-{graph.scale.name}.tar.gz && cd refigure-{graph.scale.name}",
+        "make setup && . .venv/bin/activate",
+        f"refigure draw {paper} {figure} --scale {graph.scale.name}",
+    ]
+
+
+def _note(graph: Graph) -> str:
+    return NOTE.format(scale=graph.scale.name, commands="\n".join(_commands(graph)))
+
+
+def text(found: dict[str, Any]) -> str:
+    """What was written, and how a reader redraws from it."""
+    lines = [f"{found['archive']}: {found['files']} files, {size(found['bytes'])}", "to redraw:"]
+    return "\n".join([*lines, *(f"  {command}" for command in found["redraw"])])
