@@ -122,6 +122,16 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_config(tmp_path_factory.mktemp("committed"))
 
 
+@pytest.fixture(scope="session")
+def built_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout of the scale `tiny` in which everything is built; for tests that only read it."""
+    from tiny import ALL, checkout, snakemake  # here: they import torch
+
+    root = checkout(tmp_path_factory.mktemp("tiny") / "built")
+    snakemake(root, "-c", "2", "--", ALL)
+    return root
+
+
 @pytest.fixture
 def projects(tmp_path: Path) -> Callable[[], Project]:
     """Makes a new copy at each call."""
