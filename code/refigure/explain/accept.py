@@ -16,7 +16,7 @@ from typing import Any
 from refigure.errors import UserError
 from refigure.explain.asking import Asked
 from refigure.explain.staleness import Staleness
-from refigure.files import read_json, write_json
+from refigure.files import read_json, write_json, write_text
 from refigure.steps import PACK_FILES, Step
 
 LOG = "accepted.log"
@@ -76,9 +76,7 @@ def _record(step: Step, staleness: Staleness) -> None:
         path = staleness.records.path(file)
         record = json.loads(path.read_text(encoding="utf-8"))
         record["params"] = sorted(repr(text) for text in step.params.values())
-        temporary = path.with_name(f".{os.getpid()}")
-        temporary.write_text(json.dumps(record), encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(json.dumps(record), path)
 
 
 def _mark_runs(step: Step, asked: Asked) -> bool:

@@ -7,7 +7,6 @@ data, no training, no GPU.
 from __future__ import annotations
 
 import io
-import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from refigure.errors import UserError
 from refigure.explain.pages import size
+from refigure.files import whole
 from refigure.graph import Graph
 
 RESULTS = ("tables", "claims", "figures", "notebooks", "all", "report.html")
@@ -61,21 +61,16 @@ def export(graph: Graph, path: Path) -> dict[str, Any]:
                 f" `snakemake -c 2 -- results/{graph.scale.name}/all` builds it"
             )
     top = f"refigure-{graph.scale.name}"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     count = 0
-    try:
-        with tarfile.open(temporary, "w:gz", compresslevel=6) as archive:
-            for file in sorted(_files(graph)):
-                name = f"{top}/{file.relative_to(graph.config.root).as_posix()}"
-                archive.add(file, name, recursive=False, filter=_plain)
-                count += 1
-            note = _note(graph).encode()
-            about = tarfile.TarInfo(f"{top}/REDRAW.md")
-            about.size, about.mode = len(note), 0o644
-            archive.addfile(about, io.BytesIO(note))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as temporary, tarfile.open(temporary, "w:gz", compresslevel=6) as archive:
+        for file in sorted(_files(graph)):
+            name = f"{top}/{file.relative_to(graph.config.root).as_posix()}"
+            archive.add(file, name, recursive=False, filter=_plain)
+            count += 1
+        note = _note(graph).encode()
+        about = tarfile.TarInfo(f"{top}/REDRAW.md")
+        about.size, about.mode = len(note), 0o644
+        archive.addfile(about, io.BytesIO(note))
     return {
         "archive": str(path),
         "files": count + 1,

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from refigure.errors import UserError
 from refigure.experiments import Run
 from refigure.explain.shapes import header
 from refigure.files import read_json
@@ -32,8 +33,8 @@ class Holdings:
     def _read(self, folder: Path) -> Mapping[str, Any]:
         try:
             return read_json(folder / "run.json")["runs"]
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
+        except (UserError, KeyError, TypeError):
+            return {}  # not there, or damaged: a job would train it anew
 
     @cached_property
     def former(self) -> dict[str, Mapping[str, Any]]:

@@ -5,6 +5,7 @@ Times are core-seconds on a CPU, which a busy machine does not lengthen, and sec
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
 from collections import Counter, defaultdict
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from refigure.catalogue import CATALOGUE
+from refigure.errors import UserError
 from refigure.experiments import Run, Wanted
 from refigure.explain.holdings import Holdings
 from refigure.explain.shapes import shape_of
@@ -84,7 +86,9 @@ class Times:
         self.sources: Counter[str] = Counter()
         self._past = self._read_past()
         self._code: dict[str, Mapping[str, str]] = {}
-        self._timed: dict[str, Any] = read_json(self.path) if self.path.is_file() else {}
+        self._timed: dict[str, Any] = {}
+        with contextlib.suppress(UserError):  # not there yet, or damaged
+            self._timed = read_json(self.path)
 
     # ------------------------------------------------------------------ past jobs
 
