@@ -140,7 +140,7 @@ def test_data_and_probes_reach_the_measure_and_the_table(tmp_path):
     tables += "{bands: {all: [0, 8]}, image: 0}}\n"
     graph = prepared(graph_of(project(tmp_path, EXPERIMENTS + tables + TABLES)))
     data = graph.data_of("tiny", "test")
-    assert f"results/tiny/data/{data}.safetensors" in graph.table_files("picture")
+    assert graph.paths.data(data) in graph.table_files("picture")
     stages.table(graph, "picture")
     assert set(pd.read_parquet(graph.paths.table("picture"))["band"]) == {"image", "all"}
     trained(graph, "plain")
