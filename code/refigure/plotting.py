@@ -77,10 +77,30 @@ METHOD_COLOURS = {
 }
 GATE_COLOURS = {"i": "#7fb2d9", "f": "#1b6ca8", "g": "#9e9e9e", "o": "#e08214"}
 TASKS = ("sentiment", "topics", "characters", "words")
+SETUPS = {
+    "resnet_c10": "ResNet-18",
+    "convnet_c10": "ConvNet",
+    "convnet_c100": "ConvNet, second data",
+    "resnet_c100": "ResNet-18, second data",
+    "resnet_tiny": "ResNet-18, Tiny ImageNet",
+    "practical_c10": "ordinary training",
+    "practical_c100": "ordinary training, second data",
+    "vit_c10": "ViT",
+    "vit_c100": "ViT, second data",
+    "ticks": "tick features",
+}
+PAIR_COLOURS = {"low-high": "tab:blue", "swa-high": "tab:orange", "swa-low": "tab:green"}
+PAIR_NAMES = {
+    "low-high": "low FLR, high FLR",
+    "swa-high": "average, high FLR",
+    "swa-low": "average, low FLR",
+}
 VERDICT_COLOURS = {"holds": "#1a7f37", "fails": "#b2182b", "undecided": "#6b6b6b"}
 
 # Positions among the 30 colours of the paper's palette, for its 8 ELRs ascending.
 _PICKS = (0, 3, 5, 12, 18, 21, 26, 29)
+# ... and for its 5 fine-tuning LRs, or numbers of averaged models, descending.
+_FALLING_PICKS = (0, 4, 12, 18, 26)
 
 
 def read(path: str, *columns: str) -> pd.DataFrame:
@@ -113,11 +133,23 @@ def elr_palette(values: Iterable[float]) -> dict[float, tuple[float, float, floa
 
     Source: three-regimes, figure 1 (released notebook).
     """
-    ordered = sorted({float(value) for value in values})
-    places = np.linspace(0, len(_PICKS) - 1, len(ordered))
-    picks = np.interp(places, range(len(_PICKS)), _PICKS)
+    return _rainbow(sorted({float(value) for value in values}), _PICKS)
+
+
+def falling_palette(values: Iterable[float]) -> dict[float, tuple[float, float, float, float]]:
+    """A colour for each value, from red for the largest to violet for the smallest.
+
+    For 5 values these are the paper's: picks of seaborn's `gist_rainbow` with 30 colours.
+
+    Source: where-large-lrs, figure 2 (released notebook).
+    """
+    return _rainbow(sorted({float(value) for value in values}, reverse=True), _FALLING_PICKS)
+
+
+def _rainbow(ordered: Sequence[float], picks: Sequence[int]) -> dict[float, Any]:
+    places = np.interp(np.linspace(0, len(picks) - 1, len(ordered)), range(len(picks)), picks)
     colours = mpl.colormaps["gist_rainbow"]
-    return {value: colours((pick + 1) / 31) for value, pick in zip(ordered, picks, strict=True)}
+    return {value: colours((place + 1) / 31) for value, place in zip(ordered, places, strict=True)}
 
 
 def short(value: float) -> str:
@@ -316,6 +348,56 @@ def shade_regimes(axes: Axes, borders: tuple[float, float], names: bool = True) 
     for value in inner:
         axes.axvline(value, color="0.35", linestyle="--", linewidth=0.9, zorder=1)
     axes.set_xlim(low, high)
+
+
+def edges(bounds: pd.DataFrame, setup: str) -> dict[str, float]:
+    """The borders eta12, eta2AB, eta23 of a setup: the paper's where it draws them, else ours."""
+    rows = bounds[bounds["setup"] == setup]
+    names = ("eta12", "eta2AB", "eta23")
+    if not len(rows):
+        return dict.fromkeys(names, np.nan)
+    row = rows.iloc[0]
+    drawn = {name: row[f"drawn_{name}"] for name in names}
+    known = drawn if np.isfinite(list(drawn.values())).any() else row
+    return {name: float(known[name]) for name in names}
+
+
+def mark_edges(axes: Axes, borders: Mapping[str, float], names: bool = True) -> None:
+    """Dashed lines at the last PLR of regime 1 and the first of regime 3, a dotted one at the last
+    of 2A, and the regimes' names above the panel.
+
+    Call it when the x limits are final, and give the panel's title a pad of 13 points.
+
+    Args:
+        borders: as of `edges`.
+    """
+    low, high = axes.get_xlim()
+    styles = {"eta12": (5, (10, 3)), "eta2AB": ":", "eta23": (5, (10, 3))}
+    known = {name: borders[name] for name in styles if np.isfinite(borders[name])}
+    for name, value in known.items():
+        axes.axvline(value, color="black", linestyle=styles[name], linewidth=0.9, zorder=1)
+    if names and "eta12" in known:
+        ends = [known["eta12"], known.get("eta2AB", known["eta12"]), known.get("eta23", high)]
+        labels = ("1", "2A", "2B" if "eta2AB" in known else "2", "3")
+        for label, (left, right) in zip(labels, pairwise([low, *ends, high])):
+            if right > left * 1.001:
+                axes.text(
+                    np.sqrt(left * right) if axes.get_xscale() == "log" else (left + right) / 2,
+                    1.01,
+                    label,
+                    transform=axes.get_xaxis_transform(),
+                    ha="center",
+                    va="bottom",
+                    fontsize=8,
+                    color="0.3",
+                )
+    axes.set_xlim(low, high)
+
+
+EDGE_LINES = [
+    Line2D([], [], color="black", linestyle=(5, (10, 3)), linewidth=0.9, label="1 | 2 and 2 | 3"),
+    Line2D([], [], color="black", linestyle=":", linewidth=0.9, label="end of 2A"),
+]
 
 
 def published(settings: Mapping[str, Any], column: str) -> list[Mapping[str, Any]]:

@@ -82,18 +82,20 @@ class Selections(Runs):
         if isinstance(written, str):
             written = {"from": written}
         keys = Keys(written, place)
-        name = keys.take("from", str)
+        names = keys.take("from", (str, list))
         point = keys.take("point", str, None)
         where = dict(keys.take("where", dict, {}))
-        names = keys.take("carry", dict, {})
+        carried = keys.take("carry", dict, {})
         scales = keys.take("scales", dict, {})
         keys.done()
         self._check_scales(written, place)
         for scale in self.scale.chain:
             if scale in scales:
                 where = dict(Keys(scales[scale], f"{place}.scales.{scale}").mapping)
-        runs = select(self.runs(name, place), where, f"{place}.where", self.scale.limits)
-        return [_renamed(run, names, f"{place}.carry") for run in runs] if names else runs, point
+        names = [names] if isinstance(names, str) else names
+        runs = [run for name in names for run in self.runs(name, place)]
+        runs = select(runs, where, f"{place}.where", self.scale.limits)
+        return [_renamed(run, carried, f"{place}.carry") for run in runs], point
 
     @cached_property
     def probes(self) -> dict[str, Probe]:
@@ -104,7 +106,7 @@ class Selections(Runs):
             self._check_scales(written, place)
             keys = Keys(_at_scale(written, self.scale.chain, place), place)
             roles = {}
-            for role, selection in keys.take("of", dict).items():
+            for role, selection in _roles(keys.take("of", dict), place).items():
                 parts = selection if isinstance(selection, list) else [selection]
                 members: list[tuple[Run, str | None]] = []
                 for part in parts:
@@ -225,8 +227,19 @@ class Selections(Runs):
         return self.probe_of_part[part].parts()[part]
 
 
+def _roles(written: Mapping[str, Any], place: str) -> Mapping[str, Any]:
+    """Role -> selection; of one selection with several `points` each point is a role."""
+    if "points" not in written:
+        return written
+    keys = Keys(written, f"{place}.of")
+    rest = {key: value for key, value in written.items() if key != "points"}
+    return {point: {**rest, "point": point} for point in keys.take("points", list)}
+
+
 def _renamed(run: Run, names: Mapping[str, str], place: str) -> Run:
     """The run with some axes under other names: the ELR of a parent is the PLR of its children."""
+    if not names:
+        return run
     for axis in names:
         if axis not in run.axes:
             raise UserError(f"{place}: no axis '{axis}'{suggest(axis, run.axes)}")
