@@ -40,6 +40,9 @@ class Sides:
             labels = torch.zeros(networks, len(part), dtype=torch.int64)
             yield SimpleNamespace(images=part.expand(networks, -1, -1), labels=labels)
 
+    def logits(self, parameters, batch, statistics):
+        return self.model.forward(parameters, batch.images, statistics)
+
     def scores(self, logits: Tensor, labels: Tensor):
         error = (logits.argmax(-1) != labels).float()
         return error, error
