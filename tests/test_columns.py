@@ -9,9 +9,10 @@ import pytest
 import torch
 import yaml
 from refigure.graph import function_of
+from refigure.measures import spectra
 from refigure.models import convnet
 from refigure.models.layers import Statistics
-from refigure.tables import decay, rnn, sphere, toy
+from refigure.tables import decay, large_lr, rnn, sphere, toy
 from refigure.training import recorders, step_norms
 from refigure.training.passes import TrainPass
 from refigure.training.stack import Stack
@@ -37,7 +38,7 @@ def documented() -> dict[str, list[str]]:
 def written() -> dict[str, dict]:
     """The tables of the configuration."""
     tables = {}
-    for file in ("regime_tables", "figure_tables", "rnn_tables"):
+    for file in ("regime_tables", "figure_tables", "rnn_tables", "large_lr_tables"):
         path = ROOT / f"config/experiments/{file}.yaml"
         tables |= yaml.safe_load(path.read_text(encoding="utf-8"))["tables"]
     return tables
@@ -55,6 +56,17 @@ COLUMNS = {
     "random_walk": sphere.RANDOM_WALK,
     "decay_jumps": decay.JUMPS,
     "decay_runs": decay.RUNS,
+    "lr_pretrained_main": large_lr.PRETRAINED,
+    "lr_finetuned_main": large_lr.FINETUNED,
+    "lr_averaged_main": large_lr.AVERAGED,
+    "lr_geometry_main": large_lr.GEOMETRY,
+    "lr_bands_main": large_lr.BANDS,
+    "lr_bounds_main": large_lr.BOUNDS,
+    "lr_summary_main": large_lr.SUMMARY,
+    "lr_two_stages": large_lr.TWO_STAGE,
+    "lr_norms": large_lr.NORMS,
+    "lr_sharpness": large_lr.SHARPNESS,
+    "lr_band_example": spectra.EXAMPLE,
     "rnn_networks": rnn.NETWORKS,
     "rnn_epochs": rnn.EPOCHS,
     "rnn_gates": rnn.GATES,
@@ -80,6 +92,7 @@ def empty(table: str, tables: dict[str, dict]) -> pd.DataFrame:
     runs = definition.get("runs", {})
     roles = ["runs"] if not isinstance(runs, dict) or "from" in runs else runs
     arguments |= {role: pd.DataFrame({"run": []}) for role in roles}
+    arguments |= dict.fromkeys(definition.get("data", {}))
     return function_of(definition["compute"], table)(**arguments, **definition.get("options", {}))
 
 

@@ -144,13 +144,12 @@ class Publications(Selections):
         )
 
     def notebook_path(self, figure: Figure) -> Path:
-        """The notebook that draws a figure: of its own paper, or `other-paper/name`.
+        """The notebook that draws a figure.
 
         Raises:
             UserError: there is no such notebook.
         """
-        paper, _, name = figure.notebook.rpartition("/")
-        path = self.config.root / "code/notebooks" / (paper or figure.paper) / f"{name}.ipynb"
+        path = self.config.root / "code/notebooks" / figure.paper / f"{figure.notebook}.ipynb"
         if not path.is_file():
             raise UserError(
                 f"config/papers/{figure.paper}.yaml: figures.{figure.name}: no notebook"

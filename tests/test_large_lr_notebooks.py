@@ -1,0 +1,189 @@
+"""Every figure of the two large-learning-rate papers that is drawn from tables `lr_*`, by its
+notebook, from the made-up world."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import large_lr_world
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from engine import images
+from refigure import plotting
+from refigure.measures import spectra
+from refigure.tables import large_lr
+
+ROOT = Path(__file__).parents[1]
+SETUPS = {
+    "main": ["convnet_c10"],
+    "others": ["resnet_c10", "convnet_c100", "resnet_c100"],
+    "practical": ["practical_c10", "practical_c100"],
+}
+FIGURES = {
+    (slug, name): figure
+    for slug in ("where-large-lrs", "how-large-lrs")
+    for name, figure in yaml.safe_load(
+        (ROOT / f"config/papers/{slug}.yaml").read_text(encoding="utf-8")
+    )["figures"].items()
+    if all(
+        table.startswith("lr_") or table == "convergence_times"
+        for table in figure["tables"].values()
+    )
+}
+SHAPES = list({figure["notebook"].split("/")[-1]: key for key, figure in FIGURES.items()}.values())
+
+
+def made_up() -> dict[str, pd.DataFrame]:
+    """All tables by name."""
+    tables: dict[str, pd.DataFrame] = {}
+    worlds = {
+        setup: large_lr_world.world(setup, 1 if group == "others" else 4)
+        for group, setups in SETUPS.items()
+        for setup in setups
+    }
+    for group, setups in SETUPS.items():
+        for kind in worlds[setups[0]]:
+            joined = pd.concat([worlds[setup][kind] for setup in setups], ignore_index=True)
+            tables[f"lr_{kind}_{group}"] = joined
+        own = [tables[f"lr_{kind}_{group}"] for kind in ("pretrained", "finetuned", "averaged")]
+        tables[f"lr_summary_{group}"] = large_lr.summary(*own, tables[f"lr_bounds_{group}"])
+    tables["lr_bands_all"] = pd.concat([tables["lr_bands_main"], tables["lr_bands_others"]])
+    tables["lr_two_stages"] = large_lr_world.two_stage()
+    tables["lr_norms"] = large_lr_world.norms()
+    tables["lr_sharpness"] = large_lr_world.sharpness()
+    tables["convergence_times"] = large_lr_world.times()
+    bands = {"background": [0, 0], "low": [1, 2], "mid": [3, 6], "high": [7, 8]}
+    tables["lr_band_example"] = spectra.example(images(), bands, 0)
+    return tables
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Made-up tables in `full/`, and in `empty/` as a scale without their runs has them."""
+    folder = tmp_path_factory.mktemp("tables")
+    record = {"id": "C2", "statement": "It peaks.", "verdict": "holds", "numbers": {}}
+    record |= {"threshold": None, "figures": [], "reason": ""}
+    (folder / "C2.json").write_text(json.dumps(record))
+    for name, frame in made_up().items():
+        for kind, rows in (("full", frame), ("empty", frame.iloc[:0])):
+            (folder / kind).mkdir(exist_ok=True)
+            rows.to_parquet(folder / kind / f"{name}.parquet")
+    return folder
+
+
+def notebook(key: tuple[str, str]) -> Path:
+    return (ROOT / "code/notebooks" / key[0] / f"{FIGURES[key]['notebook']}.ipynb").resolve()
+
+
+OWN = sorted({notebook(key) for key in FIGURES})
+
+
+def draw(
+    key: tuple[str, str], folder: Path, kind: str, target: Path, scale: str = "demo"
+) -> pd.DataFrame:
+    """Run the notebook's cells in this process, and read the CSV it wrote."""
+    written = FIGURES[key]
+    tables = {
+        name: str(folder / kind / f"{table}.parquet") for name, table in written["tables"].items()
+    }
+    settings = {**written.get("parameters", {}), "caption": written["caption"], "scale": scale}
+    settings["published"] = written.get("published", {})
+    claims = {"C2": str(folder / "C2.json")} if kind == "full" else {}
+    names: dict = {}
+    for cell in json.loads(notebook(key).read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), str(key), "exec"), names)
+            if "parameters" in cell["metadata"].get("tags", []):
+                given = {"tables": tables, "settings": settings, "claims": claims}
+                names |= {**given, "target": str(target)}
+    return pd.read_csv(f"{target}.csv")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A coarse PNG and no layout, where only the numbers are looked at."""
+    monkeypatch.setattr(plotting, "PNG_DPI", 40)
+    monkeypatch.setitem(plotting.mpl.rcParams, "figure.constrained_layout.use", False)
+
+
+@pytest.mark.parametrize("key", [*SHAPES, ("where-large-lrs", "fig18")], ids="/".join)
+def test_a_figure_is_drawn_and_its_csv_has_rows(key, folder, tmp_path, quick):
+    assert len(draw(key, folder, "full", tmp_path / "figure"))
+    assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("key", SHAPES, ids="/".join)
+def test_a_figure_is_drawn_from_empty_tables(key, folder, tmp_path, quick):
+    assert not len(draw(key, folder, "empty", tmp_path / "figure"))
+
+
+PUBLISHED = [key for key in FIGURES if FIGURES[key].get("published")]
+
+
+@pytest.mark.parametrize("key", PUBLISHED, ids="/".join)
+def test_published_numbers_are_drawn_at_paper_scale(key, folder, tmp_path, quick, monkeypatch):
+    crosses = []
+    monkeypatch.setattr(plotting, "cross", lambda axes, x, entry, *_: crosses.append(entry))
+    # The world's one ConvNet stands for the paper's ResNet.
+    for entry in FIGURES[key]["published"].values():
+        if "setup" in entry:
+            monkeypatch.setitem(entry, "setup", "convnet_c10")
+        if key[1] == "fig12":
+            monkeypatch.setitem(entry, "flr", {1e-5: 1e-3, 3e-4: 1e-2}[entry["flr"]])
+    draw(key, folder, "full", tmp_path / "figure", scale="paper")
+    assert len(crosses) == len(FIGURES[key]["published"])
+
+
+def test_a_design_figure_says_so_in_its_caption():
+    for key, figure in FIGURES.items():
+        assert ("[design]" in figure["caption"]) == figure.get("design", False), key
+        assert figure["look"] and figure["alt"], key
+
+
+def test_accuracies_are_means_over_seeds_with_standard_errors(folder, tmp_path, quick):
+    numbers = draw(("where-large-lrs", "fig2"), folder, "full", tmp_path / "fig2")
+    runs = pd.read_parquet(folder / "full/lr_finetuned_main.parquet")
+    own = runs.query("plr == 0.02 and flr == 0.001")["test_accuracy"]
+    drawn = numbers.query("plr == 0.02 and flr == 0.001").iloc[0]
+    assert drawn["n"] == 4
+    assert drawn["mean"] == pytest.approx(own.mean(), rel=1e-9)
+    assert drawn["se"] == pytest.approx(own.std(ddof=1) / np.sqrt(4), rel=1e-8)
+
+
+def test_geometry_may_be_medians_with_quartiles(folder, tmp_path, quick, monkeypatch):
+    key = ("where-large-lrs", "fig3")
+    monkeypatch.setitem(FIGURES[key], "parameters", {"floor": 0.1, "middle": "median"})
+    numbers = draw(key, folder, "full", tmp_path / "fig3")
+    runs = pd.read_parquet(folder / "full/lr_geometry_main.parquet")
+    own = runs.query("plr == 0.02 and pair == 'low-high'")["train_barrier"]
+    drawn = numbers.query(
+        "plr == 0.02 and pair == 'low-high' and quantity == 'train_barrier'"
+    ).iloc[0]
+    expected = own.quantile([0.25, 0.5, 0.75]).to_numpy()
+    assert drawn[["low", "middle", "high"]].to_numpy(float) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_notebook_is_committed_clean_and_short(path):
+    notebook = json.loads(path.read_text())
+    assert notebook["metadata"]["language_info"]["name"] == "python"
+    assert notebook["cells"][0]["cell_type"] == "markdown"
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+    tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    assert "".join(code[-1]["source"]) == "plotting.verdicts(claims)"
+    drawing = ["".join(cell["source"]) for cell in code if cell not in tagged]
+    assert sum(len([1 for line in text.splitlines() if line.strip()]) for text in drawing) <= 85
+    for text in drawing:
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import):
+                assert {name.name for name in node.names} <= {"numpy", "pandas"}
+    known = yaml.safe_load((ROOT / "config/experiments/large_lr_tables.yaml").read_text())
+    named = set(re.findall(r"tables/(\w+)\.parquet", path.read_text()))
+    assert named <= {*known["tables"], "convergence_times"}
