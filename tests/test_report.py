@@ -13,9 +13,10 @@ from conftest import Project
 from PIL import Image
 from refigure.errors import UserError
 from refigure.graph import Graph
-from refigure.report.ledger import Ledger, beyond
+from refigure.report.behind import Behind, beyond
 from refigure.report.page import unit_of, write_report
 from refigure.report.pictures import PICTURE_BYTES, embedded
+from refigure.report.summary import verdict_table
 from refigure.report.wording import count, estimate, threshold, worked
 from reports import LOSS, RECORDS, build, figure, png, store
 
@@ -198,7 +199,7 @@ def test_a_figure_says_what_the_papers_own_size_has_beyond_this_scale(built):
 
 
 def test_the_papers_own_size_lacks_nothing_and_says_nothing(built):
-    assert beyond(Ledger(built), Ledger(built), ["sample_lines", "sample_sharpness"]) == []
+    assert beyond(Behind(built), Behind(built), ["sample_lines", "sample_sharpness"]) == []
 
 
 def test_a_figure_without_networks_at_this_scale_says_so(built, project):
@@ -206,13 +207,13 @@ def test_a_figure_without_networks_at_this_scale_says_so(built, project):
     project.edit("scales/demo.data.images10", None)
     here = project.graph()
     theirs = len(there.table("sample_lines").runs["runs"])
-    said = beyond(Ledger(here), Ledger(there), ["sample_lines"])
+    said = beyond(Behind(here), Behind(there), ["sample_lines"])
     assert said == [f"all of its {theirs} networks: none is trained at this scale"]
 
 
 def test_the_cost_is_the_sum_over_the_runs_behind_a_table(built):
     runs = built.table("sample_lines").runs["runs"]
-    work = Ledger(built).work(["sample_lines"])
+    work = Behind(built).work(["sample_lines"])
     assert (work.runs, work.packs) == (len(runs), len(built.packs_of(runs)))
     assert work.epochs == 10 * len(runs)
     assert work.seconds == {"a processor": 2.5 * len(runs)}
@@ -222,7 +223,7 @@ def test_runs_of_probes_and_of_other_tables_count_once(built):
     probed = {run.id for run, _ in built.probes["sample_probe"].roles["end"]}
     lines = {run.id for run in built.table("sample_lines").runs["runs"]}
     assert lines < probed
-    assert set(Ledger(built).runs(["sample_sharpness", "sample_lines"])) == probed
+    assert set(Behind(built).runs(["sample_sharpness", "sample_lines"])) == probed
 
 
 def test_runs_that_others_start_from_are_part_of_the_cost(built, project):
@@ -231,7 +232,7 @@ def test_runs_that_others_start_from_are_part_of_the_cost(built, project):
     graph = project.graph()
     runs = graph.table("sample_lines").runs["runs"]
     parents = {run.parent.id for run in runs}
-    assert set(Ledger(graph).runs(["sample_lines"])) == {run.id for run in runs} | parents
+    assert set(Behind(graph).runs(["sample_lines"])) == {run.id for run in runs} | parents
 
 
 def test_packs_that_are_not_at_hand_are_said_to_be_missing(built):
@@ -325,3 +326,22 @@ def test_the_work_of_a_device_is_said_in_seconds_or_hours_of_what_it_is():
 def test_counts_have_their_noun_and_thin_spaces():
     assert count(1, "run") == "1 run"
     assert count(12400, "network-epoch") == "12\N{NARROW NO-BREAK SPACE}400 network-epochs"
+
+
+def test_the_verdict_table_fits_80_columns_and_ends_with_the_counts():
+    long = {**RECORDS[0], "id": "C10", "statement": "A word " * 30, "reason": "because " * 30}
+    text = verdict_table("demo", {"sample": RECORDS, "other-paper": [long]}, ["later"])
+    lines = text.splitlines()
+    assert max(map(len, lines)) < 80
+    assert "  c1  holds      Losses <fall> & stay." in lines
+    at = lines.index("  c2  undecided  It is seen nowhere.")
+    assert lines[at + 1] == " " * 17 + "(source not configured)"
+    assert " ".join(text.split()).count("A word " * 29 + "A word (because") == 1
+    assert "because ...)" in text
+    assert [line.split() for line in lines[-5:]] == [
+        ["paper", "holds", "fails", "undecided"],
+        ["sample", "1", "1", "1"],
+        ["other-paper", "1", "0", "0"],
+        ["together", "2", "1", "1"],
+        ["later", "not", "built", "yet"],
+    ]

@@ -6,8 +6,6 @@ The only place, with `cli`, that touches paths and devices. Each writes whole fi
 from __future__ import annotations
 
 import shutil
-import textwrap
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +79,13 @@ def prune(graph: Graph, delete: bool) -> str:
 
 
 def write_summary(graph: Graph) -> None:
-    """Write the verdict table of all built papers."""
-    write_text(verdict_table(graph, graph.built), graph.paths.results / "all")
+    """Write the verdict table of all papers."""
+    from refigure.report.summary import verdict_table
+
+    papers = {slug: read_json(graph.paths.claims(slug))["claims"] for slug in graph.built}
+    absent = [slug for slug in graph.config.papers if slug not in graph.built]
+    text = verdict_table(graph.scale.name, papers, absent)
+    write_text(text, graph.paths.results / "all")
 
 
 def measure(graph: Graph, part: str) -> None:
@@ -251,24 +254,3 @@ def index(graph: Graph, experiment: str, path: Path) -> None:
         rows.append({"run": run.id, **run.axes, "pack": graph.pack_of[run.id], **kept})
     with whole(path) as temporary:
         pd.DataFrame(rows).to_csv(temporary, sep="\t", index=False)
-
-
-def verdict_table(graph: Graph, papers: Iterable[str]) -> str:
-    """The verdicts of all built papers as text, one line a claim."""
-    from refigure.verdict import FAILS, HOLDS, UNDECIDED
-
-    lines = []
-    for paper in papers:
-        records = read_json(graph.paths.claims(paper))["claims"]
-        count = {
-            word: sum(record["verdict"] == word for record in records)
-            for word in (HOLDS, FAILS, UNDECIDED)
-        }
-        tally = ", ".join(f"{number} {word}" for word, number in count.items() if number)
-        lines.append(f"{paper} at scale '{graph.scale.name}': {tally}")
-        for record in records:
-            lines.append(f"  {record['id']:<4} {record['verdict']:<9} {record['statement']}")
-            if record["reason"]:
-                reason = textwrap.shorten(record["reason"], 120, placeholder=" ...")
-                lines.append(f"{'':17}{reason}")
-    return "\n".join(lines) + "\n"

@@ -18,7 +18,7 @@ from refigure.experiments import Run
 from refigure.files import read_json, write_text
 from refigure.graph import Graph
 from refigure.publications import Claim, Figure
-from refigure.report.ledger import Family, Ledger, beyond
+from refigure.report.behind import Behind, Family, beyond
 from refigure.report.pictures import embedded
 from refigure.report.wording import count, estimate, thousands, threshold, worked
 from refigure.spec import without_defaults
@@ -41,9 +41,9 @@ def write_report(graph: Graph) -> None:
 
 def page(graph: Graph) -> str:
     """The report of a scale as HTML."""
-    here = Ledger(graph)
+    here = Behind(graph)
     known = PAPER_SCALE in graph.config.scales and graph.scale.name != PAPER_SCALE
-    there = Ledger(Graph(graph.config, PAPER_SCALE)) if known else None
+    there = Behind(Graph(graph.config, PAPER_SCALE)) if known else None
     papers = [_paper(graph, slug, here, there) for slug in graph.built]
     claims = [claim for paper in papers for claim in paper["claims"]]
     tables = [name for slug in graph.built for name in _tables_of(graph, slug)]
@@ -77,7 +77,7 @@ def _tables_of(graph: Graph, slug: str) -> list[str]:
     return list(dict.fromkeys(table for reader in readers for table in reader.tables.values()))
 
 
-def _paper(graph: Graph, slug: str, here: Ledger, there: Ledger | None) -> dict[str, Any]:
+def _paper(graph: Graph, slug: str, here: Behind, there: Behind | None) -> dict[str, Any]:
     path = graph.paths.claims(slug)
     if not path.is_file():
         raise UserError(f"{path}: not there yet; `snakemake -c 2 -- {slug}` builds it")
@@ -133,8 +133,8 @@ def _figure(
     graph: Graph,
     figure: Figure,
     claims: Sequence[Mapping[str, Any]],
-    here: Ledger,
-    there: Ledger | None,
+    here: Behind,
+    there: Behind | None,
 ) -> dict[str, Any]:
     slug, name = figure.paper, figure.name
     tables = list(figure.tables.values())

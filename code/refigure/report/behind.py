@@ -46,7 +46,7 @@ class Family:
     work: Work
 
 
-class Ledger:
+class Behind:
     """Runs behind tables, and what they cost; the `run.json` of each pack is read once."""
 
     def __init__(self, graph: Graph):
@@ -137,11 +137,11 @@ def _range(values: Sequence[Any]) -> str:
     return f"{ends} ({len(shown)} values)"
 
 
-def beyond(here: Ledger, there: Ledger, tables: Sequence[str]) -> list[str]:
+def beyond(here: Behind, there: Behind, tables: Sequence[str]) -> list[str]:
     """What some tables have at the papers' own scale and lack at this one, each in a few words.
 
     Args:
-        here, there: the ledgers of this scale and of the papers'.
+        here, there: the runs of this scale and of the papers'.
         tables: names.
     """
     mine, theirs = list(here.runs(tables).values()), list(there.runs(tables).values())
