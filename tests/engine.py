@@ -123,6 +123,15 @@ def scalars(history: Any, column: str, place: int = 0) -> list[float]:
 SCALE = """
 data:
   tiny: {source: drawn, standardise: global}
+  tale:
+    name: words
+    source: reference
+    plain: true
+    words: 30
+    streams: 4
+    length: 5
+    parts: [120, 40, 40]
+  letters: {name: characters, source: reference, length: 6, parts: [150, 40, 40]}
 block: 8
 """
 EXPERIMENTS = """
@@ -224,6 +233,30 @@ experiments:
     points: {end: {epoch: last}}
     record:
       train: {every: {epochs: 1}}
+  words:
+    base: &words
+      data: tale
+      model: {name: lstm_language, hidden: 4, config: LLRL}
+      task: {name: variational, objective: words}
+      optimiser: {name: adam, lr: 1.0e-2, clip: 1}
+      batch: 4
+      epochs: 6
+    grid: {seed: [0, 1]}
+    points: &language
+      mid: {epoch: 3}
+      end: {epoch: last}
+      best: {best: metric_val}
+    record: &counted {counts: {every: {epochs: 2}}}
+  letters:
+    base: {<<: *words, data: letters, batch: 8, task: {name: variational, objective: characters}}
+    grid: {seed: [0, 1]}
+    points: *language
+    record: *counted
+  longer_words:
+    start: {from: words, at: mid, take: state}
+    base: {epochs: 8}
+    points: *language
+    record: *counted
 tables:
   lines: {runs: plain}
 """
@@ -241,7 +274,12 @@ def project(root: Path, experiments: str = EXPERIMENTS) -> Path:
     for name in ("scales", "experiments", "papers"):
         (root / "config" / name).mkdir(parents=True, exist_ok=True)
     source = {"images": "drawn", "sha256": digest_of(folder)}
-    config = {"scale": "tiny", "device": "cpu", "papers": [], "sources": {"drawn": source}}
+    config = {
+        "scale": "tiny",
+        "device": "cpu",
+        "papers": [],
+        "sources": {"drawn": source, "reference": {"kind": "reference"}},
+    }
     (root / "config/config.yaml").write_text(json.dumps(config))
     (root / "config/scales/tiny.yaml").write_text(SCALE)
     (root / "config/experiments/all.yaml").write_text(experiments)

@@ -54,6 +54,9 @@ KINDS = {  # kind -> experiment, and whether its networks train side by side
     "stack with heads set free": ("freed", True),
     "ragged stack": ("ragged", True),
     "diverging stack": ("diverging", True),
+    "state carried over steps": ("words", False),
+    "windows of characters": ("letters", False),
+    "continued words": ("longer_words", False),
 }
 SLOW = """
   slow:

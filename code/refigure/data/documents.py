@@ -223,10 +223,10 @@ def _labelled(
 
     if recipe["classes"] is not None:
         return _topics(files, recipe, tokens_of, where)
-    tables = [name for name in files if name.endswith(".csv")]
+    tables = [name for name in sorted(files) if name.endswith(".csv")]
     if tables:
         return _tables(files, tables, recipe, tokens_of)
-    lines = [name for name in files if PurePosixPath(name).suffix in (".neg", ".pos")]
+    lines = [name for name in sorted(files) if PurePosixPath(name).suffix in (".neg", ".pos")]
     if lines:
         # Sentences, one a line; "\n" alone ends one, since the files hold other line separators.
         documents = [
@@ -237,12 +237,12 @@ def _labelled(
         ]
         return {"train": documents, "test": []}, ["neg", "pos"]
     found: dict[str, dict[str, list[list[str]]]] = {"train": {}, "test": {}}
-    for name, content in files.items():
+    for name in sorted(files):
         folders = PurePosixPath(name).parts[:-1]
         if len(folders) < 2 or folders[-2] not in found or not name.endswith(".txt"):
             continue
         if folders[-1] in ("neg", "pos"):
-            found[folders[-2]].setdefault(folders[-1], []).append(tokens_of(content))
+            found[folders[-2]].setdefault(folders[-1], []).append(tokens_of(files[name]))
     names = sorted(found["train"])
     if len(names) < 2 or names != sorted(found["test"]):
         raise UserError(
