@@ -17,7 +17,7 @@ from refigure.report.behind import Behind, beyond
 from refigure.report.page import unit_of, write_report
 from refigure.report.pictures import PICTURE_BYTES, embedded
 from refigure.report.summary import verdict_table
-from refigure.report.wording import count, estimate, threshold, worked
+from refigure.report.wording import count, estimate, joined, threshold, worked
 from reports import LOSS, RECORDS, build, figure, png, store
 
 VOID = {"meta", "link", "img", "input", "br"}
@@ -195,7 +195,7 @@ def test_a_figure_says_what_the_papers_own_size_has_beyond_this_scale(built):
     mine, theirs = (len(of.table("sample_lines").runs["runs"]) for of in (built, there))
     assert mine < theirs
     assert f"Not at this scale {theirs - mine} of the paper's {theirs} networks; epochs " in text
-    assert "cifar10, whole (here" not in text and "cifar10 (here digits, 896 to train on)" in text
+    assert "cifar10 (here: digits, 896 to train on)" in text
 
 
 def test_the_papers_own_size_lacks_nothing_and_says_nothing(built):
@@ -321,6 +321,11 @@ def test_the_work_of_a_device_is_said_in_seconds_or_hours_of_what_it_is():
     assert worked("arm64 darwin", 3600 * 3.44) == "3.4 core-hours on arm64 darwin"
     gap = "\N{NARROW NO-BREAK SPACE}"
     assert worked("NVIDIA H100", 3600 * 1234.5) == f"1{gap}234 GPU-hours on NVIDIA H100"
+
+
+def test_words_are_joined_as_in_a_sentence():
+    said = [joined(words) for words in (["a"], ["a", "b"], ["a", "b", "c"])]
+    assert said == ["a", "a and b", "a, b and c"]
 
 
 def test_counts_have_their_noun_and_thin_spaces():

@@ -169,6 +169,20 @@ def test_a_link_to_what_is_filtered_away_shows_it(tab):
     assert page.run("location.hash") == "#sample.claim.c1"
 
 
+@pytest.mark.parametrize("width", [390, 1440])
+def test_links_and_filters_lead_to_below_the_bar(tab, width):
+    page = tab(width=width, height=700, media={"prefers-reduced-motion": "reduce"})
+    below = "document.querySelector('.filter').getBoundingClientRect().bottom"
+    page.run("document.querySelector('a[href=\"#sample.figure.fig2\"]').click()")
+    gap = page.run(
+        f"document.getElementById('sample.figure.fig2').getBoundingClientRect().top - {below}"
+    )
+    assert 0 <= gap < 40
+    page.run("document.querySelector('.chip.holds').click()")
+    gap = page.run(f"document.getElementById('papers').getBoundingClientRect().top - {below}")
+    assert 0 <= gap < 40
+
+
 def test_the_keyboard_reaches_everything_in_order_and_shows_where_it_is(tab):
     page = tab()
     visible = f'[...document.querySelectorAll("{FOCUSABLE}")].filter((n) => n.checkVisibility())'

@@ -10,7 +10,7 @@ from typing import Any
 from refigure.experiments import Run
 from refigure.files import read_json
 from refigure.graph import Graph
-from refigure.report.wording import count, plain, thousands
+from refigure.report.wording import count, joined, plain, thousands
 
 
 @dataclass(frozen=True)
@@ -166,11 +166,11 @@ def beyond(here: Behind, there: Behind, tables: Sequence[str]) -> list[str]:
         said.append(f"widths k above {max(widths)} (up to {max(all_widths)})")
     sources, all_sources = _sources(here.graph, mine), _sources(there.graph, theirs)
     if absent := [name for name in all_sources if name not in sources]:
-        stand_ins = " and ".join(f"{name}, {size}" for name, size in sources.items())
-        said.append(f"{' and '.join(absent)} (here {stand_ins})")
+        stand_ins = joined([f"{name}, {size}" for name, size in sources.items()])
+        said.append(f"{joined(absent)} (here: {stand_ins})")
     else:
         said += [
-            f"{name}, {size} (here {sources[name]})"
+            f"{name}, {size} (here: {sources[name]})"
             for name, size in all_sources.items()
             if sources[name] != size
         ]

@@ -76,3 +76,8 @@ def count(number: int, one: str, many: str | None = None) -> str:
 def thousands(number: float, places: int = 0) -> str:
     """A number with thin spaces between thousands: `12 400`."""
     return f"{number:,.{places}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def joined(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
