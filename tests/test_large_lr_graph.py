@@ -1,0 +1,124 @@
+"""What the large-learning-rate papers train, and what they share with others. No torch."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+from refigure.config import Config
+from refigure.graph import Graph
+
+SCALES = ["smoke", "demo", "small", "small8", "paper"]
+LARGE = ("sphere_convnet_c10_more", "sphere_convnet_c10_more_ft", "sphere_convnet_c10_ft_low")
+LARGE += ("sphere_convnet_c10_ft_rest", "sphere_two_stage", "sphere_resnet_c10_ft_more")
+
+
+@pytest.fixture(scope="module")
+def graph_at(committed: Path):
+    """A graph of the committed configuration, made once a scale."""
+    return cache(lambda scale: Graph(Config(committed), scale))
+
+
+def runs_of(graph: Graph, table: str) -> dict[str, str]:
+    """Run id -> experiment of all that a table is made of, through probes and other tables."""
+    definition = graph.table(table)
+    runs = [run for members in definition.runs.values() for run in members]
+    for probe in definition.probes.values():
+        runs += [run for members in graph.probes[probe].roles.values() for run, _ in members]
+    found = {run.id: run.experiment for run in runs}
+    for other in definition.tables.values():
+        found |= runs_of(graph, other)
+    return found
+
+
+def packs_of(graph: Graph, slug: str) -> set[str]:
+    """The packs that a paper's figures and claims are made of, their parents' among them."""
+    targets = [*graph.figures(slug).values(), *graph.claims(slug).values()]
+    tables = {table for target in targets for table in target.tables.values()}
+    packs = {graph.pack_of[run] for table in tables for run in runs_of(graph, table)}
+    following = packs
+    while following:
+        parents = {parent.id for name in following for parent in graph.packs[name].parents}
+        following = {graph.pack_of[run] for run in parents} - packs
+        packs |= following
+    return packs
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_how_large_lrs_has_no_pack_of_its_own(scale, graph_at):
+    graph = graph_at(scale)
+    own, shared = packs_of(graph, "how-large-lrs"), packs_of(graph, "where-large-lrs")
+    assert own and own <= shared
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_table_of_how_large_lrs_is_one_of_where_large_lrs_or_made_of_them(scale, graph_at):
+    graph = graph_at(scale)
+    theirs = set()
+    for target in [*graph.figures("where-large-lrs").values()]:
+        theirs |= set(target.tables.values())
+    for target in graph.figures("how-large-lrs").values():
+        for name in target.tables.values():
+            assert name in theirs or set(graph.table(name).tables.values()) <= theirs
+
+
+def test_at_demo_the_sphere_runs_of_three_regimes_are_the_large_lr_runs(graph_at):
+    graph = graph_at("demo")
+    assert set(runs_of(graph, "sphere_m1")) <= set(runs_of(graph, "lr_pretrained_main"))
+    assert set(runs_of(graph, "finetune_m1")) <= set(runs_of(graph, "lr_finetuned_main"))
+    for table in ("sphere_m2", "sphere_m3", "sphere_m4"):
+        assert set(runs_of(graph, table)) <= set(runs_of(graph, "lr_pretrained_others"))
+    assert set(runs_of(graph, "finetune_m3")) <= set(runs_of(graph, "lr_finetuned_others"))
+
+
+def test_at_demo_three_regimes_trains_no_more_for_it(graph_at):
+    graph = graph_at("demo")
+    owners = {graph.packs[name].runs[0].experiment for name in packs_of(graph, "three-regimes")}
+    assert "sphere_convnet_c10" in owners
+    assert not owners & set(LARGE)
+
+
+def test_at_paper_scale_three_regimes_fine_tunes_the_same_runs_and_goes_on_from_the_same(graph_at):
+    graph = graph_at("paper")
+    assert set(runs_of(graph, "lr_finetuned_main")) <= set(runs_of(graph, "finetune_m3"))
+    before = {run.parent.id for run in graph.runs("sphere_resnet_c10_long")}
+    # Three of its ELRs are left of what the paper plots, three right of it.
+    assert len(before & set(runs_of(graph, "lr_pretrained_main"))) == 3 * 13
+
+
+@pytest.mark.parametrize("scale", ["demo", "small", "paper"])
+def test_averages_are_of_the_runs_that_are_fine_tuned(scale, graph_at):
+    graph = graph_at(scale)
+    for group in ("main", "others", "practical"):
+        pretrained = runs_of(graph, f"lr_pretrained_{group}")
+        assert set(runs_of(graph, f"lr_averaged_{group}")) == set(pretrained)
+        for run in (id for id in runs_of(graph, f"lr_finetuned_{group}")):
+            assert graph.owned[0][run].parent.id in pretrained
+
+
+@pytest.mark.parametrize("scale", ["demo", "small", "paper"])
+def test_the_lines_are_between_the_ends_of_the_smallest_and_the_largest_plotted_rate(
+    scale, graph_at
+):
+    graph = graph_at(scale)
+    for name, probe in graph.probes.items():
+        if name.startswith("paths_") and probe.roles["ft_low"] and "vit" not in name:
+            rates = {
+                role: {run.axes.get("elr", run.axes.get("lr")) for run, _ in probe.roles[role]}
+                for role in ("ft_low", "ft_high")
+            }
+            assert [len(values) for values in rates.values()] == [1, 1]
+            assert min(rates["ft_low"]) < min(rates["ft_high"])
+            assert len(probe.roles["pt"]) == len(probe.roles["ft_low"]) == len(probe.roles["swa5"])
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_bands_hold_every_distance_of_the_scales_images_once(scale, graph_at):
+    graph = graph_at(scale)
+    size = {"paper": 32, "small": 16}.get(scale, 8)
+    options = [probe.options for name, probe in graph.probes.items() if name.startswith("bands_")]
+    options = [own for own in options if own["bands"]["high"][1] != 64]  # Tiny ImageNet
+    for own in [*options, graph.table("lr_band_example").options]:
+        held = sorted(far for low, high in own["bands"].values() for far in range(low, high + 1))
+        assert held == list(range(size + 1))
