@@ -9,6 +9,7 @@ from refigure.config import Config
 from refigure.errors import UserError
 from refigure.explain.ledger import Ledger
 from refigure.graph import Graph
+from refigure.locks import release_dead
 from refigure.steps import NAMES, Steps
 from refigure.targets import check
 
@@ -124,6 +125,9 @@ def check_requested():
 
 
 check_requested()
+
+# Kept open while this Snakemake runs; the jobs that it starts elsewhere lock nothing.
+ALIVE = None if "--target-jobs" in sys.argv else release_dead(Path(".snakemake"))
 
 
 # ---- what each rule needs

@@ -41,6 +41,18 @@ def whole(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def remove(path: Path) -> None:
+    """Leave no file at a path.
+
+    Raises:
+        UserError: the file system refuses.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot remove {path}: {error.strerror}") from error
+
+
 def write_text(text: str, path: Path) -> None:
     """A text, whole or not at all."""
     with whole(path) as temporary:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from refigure.errors import UserError
 from refigure.experiments import Run, Wanted
-from refigure.files import read_json, read_parquet, write_json, write_parquet
+from refigure.files import read_json, read_parquet, remove, write_json, write_parquet
 from refigure.packs import adoptable
 from refigure.training.states import write
 
@@ -44,8 +44,7 @@ class Part:
 
     def save(self, folder: Path) -> None:
         """Write the four files, `run.json` last: its presence says that the part is whole."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / FILES[3]).unlink(missing_ok=True)
+        remove(folder / FILES[3])
         rows = self.history.sort_values(["run", "step"], kind="stable").reset_index(drop=True)
         # In an order that does not depend on which part came first.
         columns = [*KEY, *sorted(set(rows.columns) - set(KEY))]
