@@ -1,6 +1,7 @@
 # Each target sets up .venv by itself on first use; after that plain snakemake works as well.
 CORES ?= 2
 PYTHON ?= python3
+TARGET ?= results/demo/all
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -8,7 +9,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo smoke test lint setup clean
+.PHONY: demo smoke plan test lint setup clean
 
 demo: $(READY)          ## every paper at demo scale, from embedded data; then the verdicts
 	snakemake --cores $(CORES) --logger refigure --config scale=demo
@@ -17,6 +18,9 @@ demo: $(READY)          ## every paper at demo scale, from embedded data; then t
 smoke: $(READY)         ## everything runs: two epochs of each network
 	snakemake --cores $(CORES) --logger refigure --config scale=smoke
 	@refigure show --scale smoke
+
+plan: $(READY)          ## what TARGET would run, for how long: make plan TARGET=results/paper/all
+	@refigure plan $(TARGET)
 
 test: $(READY)          ## the tests
 	pytest

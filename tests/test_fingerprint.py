@@ -255,7 +255,7 @@ REAL = sorted(
 )
 EXACT = {"states", "progress", "parts"}
 """Modules of `training` that stand outside: they copy and print, and tests say that it is exact."""
-CALLERS = {"cli", "stages"}
+CALLERS = {"cli", "files", "stages"}
 """Modules that open files and call what is fingerprinted."""
 LIBRARIES = {"torch", "torchvision", "numpy", "scipy", "pandas", "sklearn"}
 

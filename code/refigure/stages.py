@@ -6,6 +6,7 @@ The only place, with `cli`, that touches paths and devices. Each writes whole fi
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -221,10 +222,20 @@ def claim(graph: Graph, paper: str, name: str) -> None:
     options = dict(written.options)
     thresholds = options.pop("thresholds", {})
     for key, value in thresholds.items():
-        options[key] = verdict.threshold_at(value, graph.scale.name)
+        options[key] = verdict.threshold_at(value, scale_of(value, graph.scale.chain))
     finding = function_of(written.decide, f"claim {paper} {name}")(**frames, **options)
     record = verdict.claim_record(name, written.statement, finding, list(written.figures))
     write_json(record, graph.paths.claim(paper, name), sort_keys=False)
+
+
+def scale_of(threshold: Any, chain: Sequence[str]) -> str:
+    """The scale whose threshold holds: the nearest that it names, of a scale and those it extends.
+
+    So a user's scale that extends `small` is judged as `small` is.
+    """
+    if not isinstance(threshold, Mapping):
+        return chain[-1]
+    return next((name for name in reversed(chain) if name in threshold), chain[-1])
 
 
 def verdicts(graph: Graph, paper: str) -> None:

@@ -176,6 +176,7 @@ def _made(shape: Shape, train: int, test: int, device: torch.device) -> Images:
         train_corrupted=torch.zeros(train, dtype=torch.bool, device=device),
         classes=shape.classes,
         black=torch.zeros(shape.channels, device=device),
+        std=torch.ones(shape.channels, device=device),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from refigure.config import Config
 from refigure.errors import UserError
-from refigure.explain.pages import columns, counted, wrapped
+from refigure.explain.pages import columns, counted, shortened, wrapped
 from refigure.files import read_json
 from refigure.reading import suggest
 from refigure.spec import AXES, axis_column
@@ -221,7 +221,7 @@ def _claim_lines(claim: Mapping[str, Any]) -> list[str]:
     )
     rows = []
     for name, number in ranked[:SHOWN]:
-        rows.append((f"  {_short(name)}", *map(_number, number["values"]), _gap(number)))
+        rows.append((f"  {shortened(name, 34)}", *map(_number, number["values"]), _gap(number)))
     lines += columns(rows, right=(1, 2))
     if len(ranked) > SHOWN:
         lines.append(f"  and {counted(len(ranked) - SHOWN, 'number')} more (--json has all)")
@@ -237,7 +237,7 @@ def _table_lines(table: Mapping[str, Any], differing: Mapping[str, Any]) -> list
     )
     ranked = sorted(differing.items(), key=lambda item: -_clear(item[1]))
     rows = [
-        (f"  {_short(name)}", *map(_number, column["means"]), _gap(column))
+        (f"  {shortened(name, 34)}", *map(_number, column["means"]), _gap(column))
         for name, column in ranked[:SHOWN]
     ]
     lines += columns(rows, right=(1, 2))
@@ -250,10 +250,6 @@ def _clear(number: Mapping[str, Any]) -> float:
     """How many standard errors a difference is; less than any where there is none."""
     se = number["se"]
     return abs(number["difference"]) / se if se else -1.0
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 34 else f"{name[:31]}..."
 
 
 def _number(value: float | None) -> str:

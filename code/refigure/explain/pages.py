@@ -38,6 +38,11 @@ def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[st
     ]
 
 
+def shortened(name: str, width: int) -> str:
+    """A name that fits, its end left out where it does not."""
+    return name if len(name) <= width else f"{name[: width - 3]}..."
+
+
 def counted(number: int, thing: str) -> str:
     """`1 network`, `2 networks`, `25,955 networks`."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"

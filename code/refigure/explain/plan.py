@@ -9,7 +9,7 @@ from typing import Any
 
 from refigure.explain.asking import Asked
 from refigure.explain.holdings import Holdings
-from refigure.explain.pages import columns, counted, duration, size, wrapped
+from refigure.explain.pages import columns, counted, duration, shortened, size, wrapped
 from refigure.explain.shapes import shape_of
 from refigure.explain.staleness import Staleness
 from refigure.explain.timing import Times
@@ -214,6 +214,12 @@ def text_of_budgets(rows: Sequence[Mapping[str, Any]]) -> str:
 # ---------------------------------------------------------------------- as text
 
 
+def _time(row: Mapping[str, Any]) -> str:
+    if row["unknown"]:
+        return f"{duration(row['seconds'])}+?" if row["seconds"] else "?"
+    return duration(row["seconds"]) if row["train"] else "-"
+
+
 def text(found: Mapping[str, Any]) -> str:
     """A plan in 80 columns."""
     jobs, seconds = found["jobs"], found["seconds"]
@@ -224,16 +230,15 @@ def text(found: Mapping[str, Any]) -> str:
     if not going:
         return "\n".join([*lines, "  nothing to be done"])
     lines += wrapped(f"  jobs: {', '.join(going)}", indent=4)
-    rows = [("experiment", "packs", "networks", "done", "adopt", "train", "time", "disk")]
+    rows = [("experiment", "packs", "nets", "done", "adopt", "train", "time", "disk")]
     for row in found["experiments"]:
         rows.append(
             (
-                row["experiment"],
+                shortened(row["experiment"], 26),
                 str(row["packs"]),
                 *(f"{row[key]:,}" for key in ("networks", "done", "adopted", "train")),
-                (duration(row["seconds"]) if row["train"] else "-")
-                + (" + ?" if row["unknown"] else ""),
-                size(row["bytes"]) if row["packs_run"] else "-",
+                _time(row),
+                size(row["bytes"]) if row["bytes"] else "-",
             )
         )
     lines += ["", *(f"  {line}" for line in columns(rows, right=range(1, 8))), ""]
