@@ -3,6 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from refigure.config import Config
+from refigure.experiments import Run
+from refigure.graph import Graph
 from refigure.tables import rnn
 
 CORPORA = {"sentiment": "reviews", "topics": "news", "characters": "letters", "words": "text"}
@@ -181,3 +184,36 @@ def test_a_table_of_no_runs_has_its_columns(function, columns):
     assert (
         len(rnn.survival(rnn.words(CORPORA))) == len(rnn.interpretability(rnn.words(CORPORA))) == 0
     )
+
+
+def trained_for(graph: Graph, paper: str) -> list[Run]:
+    """The runs that the figures and claims of a paper are made of, through tables and probes."""
+    wanted = [*graph.figures(paper).values(), *graph.claims(paper).values()]
+    names = [table for target in wanted for table in target.tables.values()]
+    runs = {}
+    while names:
+        table = graph.table(names.pop())
+        names += table.tables.values()
+        members = [run for role in table.runs.values() for run in role]
+        for probe in table.probes.values():
+            members += [run for role in graph.probes[probe].roles.values() for run, _ in role]
+        runs |= {run.id: run for run in members}
+    return list(runs.values())
+
+
+def test_the_first_paper_trains_24_networks_a_seed_and_the_second_twelve_of_them(committed):
+    """Five methods and W+G in four tasks; the second asks for no network with other groups."""
+    sources = {
+        name: {"kind": "weights", "path": f"/there/{name}", "sha256": "0" * 64}
+        for name, source in Config(committed).user["sources"].items()
+        if source is None
+    }
+    graph = Graph(Config(committed, {"sources": sources}), "paper")
+    gated, compressed = (
+        {run.id: rnn.METHODS[run.axes["config"]] for run in trained_for(graph, paper)}
+        for paper in ("sparse-gated-rnn", "bayesian-compression-nlp")
+    )
+    assert len(gated) == 3 * 24 and len(compressed) == 3 * 12
+    assert set(compressed) < set(gated)
+    own = [method for run, method in gated.items() if run in compressed]
+    assert {method: own.count(method) for method in own} == {"Original": 12, "W": 12, "W+Voc": 12}
