@@ -125,7 +125,7 @@ def table(graph: Graph, name: str) -> None:
         frames = [read_parquet(graph.paths.measure(part)) for part in graph.probes[probe].parts()]
         arguments[argument] = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     if written.data:
-        from refigure.data.images import load
+        from refigure.data.prepared import load
 
         for argument, data in written.data.items():
             arguments[argument] = data and load(graph.paths.data(data), "cpu")

@@ -390,6 +390,84 @@ def useful_frequencies(
     return _over_setups(judge, bounds, None, needs_2a=True, bands=bands)
 
 
+def sparse_features(
+    features: pd.DataFrame, bounds: pd.DataFrame, stages: Sequence[str], points: float
+) -> Finding:
+    """C6a: the best single feature is learned much better in 2A than in regime 1.
+
+    Args:
+        features: of `tables.ticks.features`.
+        bounds: of `tables.large_lr`.
+        stages: after which it must be so.
+        points: of accuracy, by which at least; and by more than two standard errors.
+    """
+
+    def judge(edges: dict, frames: Frames) -> Finding:
+        findings = []
+        for stage in stages:
+            gain = _paired(
+                _of_rank(frames["features"], stage, "2A", 1),
+                _of_rank(frames["features"], stage, "1", 1),
+            )
+            name = f"best feature, {stage}: 2A less 1"
+            findings.append(above(gain, points, name=name))
+            findings.append(above(gain, 0, name=f"{name}, clearly", clearly=gain is not None))
+        return all_of(*findings)
+
+    return _over_setups(judge, bounds, None, needs_2a=True, features=features)
+
+
+def sparsity_stays(features: pd.DataFrame, bounds: pd.DataFrame, points: float) -> Finding:
+    """C6b: what 2A learned of its best feature survives fine-tuning at a small FLR.
+
+    Args:
+        features: of `tables.ticks.features`.
+        bounds: of `tables.large_lr`.
+        points: of accuracy, that may be lost.
+    """
+
+    def judge(edges: dict, frames: Frames) -> Finding:
+        after, before = (_of_rank(frames["features"], stage, "2A", 1) for stage in ("ft_low", "pt"))
+        name = "best feature in 2A, fine-tuned less before"
+        return at_least(_paired(after, before), -points, name=name)
+
+    return _over_setups(judge, bounds, None, needs_2a=True, features=features)
+
+
+def features_at_the_ends(
+    features: pd.DataFrame, bounds: pd.DataFrame, accuracy: float, rank: int
+) -> Finding:
+    """C6c: regime 3 learns no feature, regime 1 all about equally little.
+
+    Args:
+        features: of `tables.ticks.features`.
+        bounds: of `tables.large_lr`.
+        accuracy: percent, below which the best feature is in regime 3.
+        rank: the gap is that of the best feature to the one of this rank; smaller in 1 than in 2A.
+    """
+
+    def judge(edges: dict, frames: Frames) -> Finding:
+        rows = frames["features"]
+        gaps = {
+            name: _of_rank(rows, "pt", name, 1) - _of_rank(rows, "pt", name, rank)
+            for name in ("1", "2A")
+        }
+        third = _of_rank(rows, "pt", "3", 1)
+        known = Estimate.of(third.to_numpy(), "seeds") if len(third) else None
+        return all_of(
+            below(known, accuracy, name="best feature in regime 3"),
+            above(_paired(gaps["2A"], gaps["1"]), 0, name=f"gap of rank 1 to {rank}, 2A less 1"),
+        )
+
+    return _over_setups(judge, bounds, None, needs_2a=True, features=features)
+
+
+def _of_rank(features: pd.DataFrame, stage: str, regime: str, rank: int) -> pd.Series:
+    """Accuracy on the features of one rank by run, mean over the PLRs of a regime."""
+    rows = features[(features["stage"] == stage) & (features["rank"] == rank)]
+    return _in(rows, [regime]).groupby("seed")["accuracy"].mean()
+
+
 def slow_convergence(
     times: pd.DataFrame, finetuned: pd.DataFrame, bounds: pd.DataFrame, ratio: float
 ) -> Finding:
