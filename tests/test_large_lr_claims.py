@@ -34,6 +34,7 @@ def tables() -> dict[str, pd.DataFrame]:
         "times": large_lr_world.times(),
         "two_stage": large_lr_world.two_stage(),
         "norms": large_lr_world.norms(),
+        "features": large_lr_world.features(),
         "sharpness": large_lr_world.sharpness(),
     }
 
@@ -72,6 +73,7 @@ def test_one_seed_decides_nothing(slug, name):
         "times": large_lr_world.times().query("seed == 0"),
         "two_stage": large_lr_world.two_stage().query("seed == 0"),
         "norms": large_lr_world.norms().query("seed == 0"),
+        "features": large_lr_world.features(seeds=1),
         "sharpness": large_lr_world.sharpness().query("seed == 0"),
     }
     finding = decide(slug, name, world)
@@ -127,6 +129,14 @@ SPOILED = {
     "converging longer is better": ("C8", "times", "elr == 0.012", "test_error", 10.0),
     "the first stage spoils the second": (
         "C9", "two_stage", "start == '2B, 2A'", "test_accuracy", lambda old: old - 9),
+    "the best feature is hardly better in 2A": (
+        "C6a", "features", "rank == 1 and plr in [0.02, 0.03]", "accuracy", 58.0),
+    "averages lose the best feature": (
+        "C6a", "features", "rank == 1 and stage == 'swa5'", "accuracy", 56.0),
+    "fine-tuning forgets the best feature": (
+        "C6b", "features", "rank == 1 and stage == 'ft_low'", "accuracy", 65.0),
+    "regime 3 knows a feature": ("C6c", "features", "rank == 1 and plr > 0.2", "accuracy", 60.0),
+    "regime 1 has a wide gap": ("C6c", "features", "rank == 8 and plr <= 0.01", "accuracy", 30.0),
     "the low rate repairs": (
         "C10", "norms", "stage == 'ft_low'", "log10_share", lambda old: -2 + (old + 2) / 40),
     "sharpness tells the error": (

@@ -1,0 +1,243 @@
+"""Measures, tables and figures of the synthetic task and of the ViT's bands, on made-up data."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from pathlib import Path
+
+import large_lr_world
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from refigure import plotting
+from refigure.data.ticks import Ticks
+from refigure.measures import features as measure
+from refigure.measures.members import Group, Member
+from refigure.models.layers import Statistics
+from refigure.spec import Spec
+from refigure.tables import large_lr, ticks
+from refigure.tasks.binary import Binary
+
+ROOT = Path(__file__).parents[1]
+PAPER = yaml.safe_load((ROOT / "config/papers/where-large-lrs.yaml").read_text(encoding="utf-8"))
+MINE = ("fig4", "fig5", "fig15", "fig16", "fig17", "fig22", "fig23", "fig24", "fig25")
+
+
+# ---------------------------------------------------------------------- measures
+
+
+class Reader:
+    """A network whose logit is one of its inputs."""
+
+    normalised = {}  # noqa: RUF012
+
+    def __init__(self, column: int):
+        self.column = column
+
+    def forward(self, parameters, points, statistics):
+        return points[..., self.column : self.column + 1] * parameters["sign"][:, None, None]
+
+
+def drawn_ticks() -> Ticks:
+    """Three features; the first number of each says the class where it is informative, else it is
+    positive."""
+    source = torch.Generator().manual_seed(0)
+    labels = torch.randint(2, (4, 200), generator=source)
+    signs = 2.0 * labels - 1
+    test = signs[0][:, None].repeat(1, 6)
+    singles = torch.ones(3, 200, 6)
+    for feature in range(3):
+        singles[feature, :, 2 * feature] = signs[feature + 1]
+    return Ticks(test, labels[0], test, labels[0], singles, labels[1:])
+
+
+def member(column: int, sign: float = 1.0) -> Member:
+    spec = Spec.of(
+        {
+            "data": "ticks",
+            "model": "tick_mlp",
+            "task": "binary",
+            "optimiser": {"name": "sphere_sgd", "elr": 0.1},
+            "epochs": 1,
+            "seed": 0,
+        },
+        "test",
+    )
+    model, data = Reader(column), drawn_ticks()
+    task = Binary(model, data, [spec], ["0"])
+    parameters = {"sign": torch.tensor([sign])}
+    return Member(None, model, task, parameters, Statistics({}, "running"))
+
+
+def test_a_network_that_reads_one_feature_knows_that_one_and_guesses_on_the_others():
+    data = drawn_ticks()
+    found = measure.single_features(member(2))
+    share = 100 * data.single_labels.double().mean(1)  # always "class 1" on the others
+    assert found[1] == 100
+    torch.testing.assert_close(found[[0, 2]], share[[0, 2]])
+    rows = pd.DataFrame(measure.measure(Group({}, {"pt": [member(2)], "swa5": [member(2, -1.0)]})))
+    assert rows["rank"].tolist() == [0, 1, 2, 3] * 2
+    good = rows[rows["stage"] == "pt"].set_index("rank")["accuracy"]
+    assert good[0] == 100 and good[1] == 100 and good[1] >= good[2] >= good[3]
+    bad = rows[rows["stage"] == "swa5"].set_index("rank")["accuracy"]
+    assert bad[0] == 0 and bad[3] == 0
+    assert rows["points"].unique().tolist() == [200]
+
+
+# ---------------------------------------------------------------------- tables
+
+
+def test_runs_are_numbered_by_data_set_and_seed_alike_in_every_table():
+    frame = pd.DataFrame(
+        list(product(["ticks_2", "ticks_1"], [3, 0], [0.1, 0.2])), columns=["data", "seed", "plr"]
+    )
+    found = ticks.numbered(frame)
+    assert found["seed"].tolist() == [3, 3, 2, 2, 1, 1, 0, 0]
+    assert not len(ticks.numbered(frame.iloc[:0]))
+
+
+def history(data: str, seed: int, elr: float, error: float, name: str = "plr") -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "experiment": "ticks",
+            "data": data,
+            name: elr,
+            "seed": seed,
+            "run": f"{data}-{seed}-{elr}-{name}",
+            "step": [0, 32],
+            "epoch": [0.0, 1.0],
+            "train_loss": [1.0, 0.5],
+            "train_error": [50.0, error],
+            "test_error": [50.0, 30.0 + seed],
+            "chance": 50.0,
+        }
+    )
+
+
+def test_pretraining_has_converged_where_no_error_is_left():
+    frames = [history(data, seed, 0.1, seed) for data in ("ticks_1", "ticks_2") for seed in (0, 1)]
+    found = ticks.pretrained(pd.concat(frames), 1, 1, 100)
+    assert list(found) == list(large_lr.PRETRAINED)
+    assert found.sort_values("seed")["converged"].tolist() == [True, False, True, False]
+    assert found.sort_values("seed")["test_accuracy"].tolist() == [70, 69, 70, 69]
+    assert set(found["setup"]) == {"ticks"}
+    tuned = pd.concat(frames).assign(flr=0.01)
+    assert ticks.finetuned(tuned)["seed"].tolist() == [0, 1, 2, 3]
+
+
+def test_the_best_of_many_guesses_is_above_one_half():
+    found = ticks.guesses(1000, 16)
+    source = np.random.default_rng(0)
+    drawn = np.sort(source.binomial(1000, 0.5, (20_000, 16)), axis=1)[:, ::-1] / 10
+    np.testing.assert_allclose(found, drawn.mean(0), atol=0.03)
+    assert found.mean() == pytest.approx(50)
+    assert ticks.guesses(100, 1) == pytest.approx(50)
+
+
+def test_features_carry_the_guess_of_their_rank():
+    rows = [
+        {"data": "ticks_1", "plr": 0.1, "seed": 4, "stage": "pt", "rank": rank, "accuracy": 60.0}
+        for rank in range(4)
+    ]
+    found = ticks.features(pd.DataFrame(rows).assign(points=100))
+    assert found["guess"].tolist() == pytest.approx([50, *ticks.guesses(100, 3)])
+    assert found["seed"].tolist() == [0] * 4
+    assert list(ticks.features(pd.DataFrame())) == list(found)
+
+
+def test_points_of_a_feature_are_its_two_numbers():
+    data = drawn_ticks()
+    found = ticks.points(data, 1)
+    np.testing.assert_allclose(found["x1"], data.train_points[:, 2])
+    np.testing.assert_allclose(found["x2"], data.train_points[:, 3])
+    assert not len(ticks.points(None, 1))
+
+
+def test_moved_borders_are_told_apart():
+    bands = large_lr_world.world("vit_c10")["bands"].drop(columns="setup")
+    found = ticks.moved_borders(border_5=bands, border_17=bands)
+    assert len(found) == 2 * len(bands) and set(found["border"]) == {5, 17}
+    assert not len(ticks.moved_borders(border_5=pd.DataFrame()))
+
+
+# ---------------------------------------------------------------------- figures
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """Every table of these figures, in `full` with rows and in `empty` without."""
+    folder = tmp_path_factory.mktemp("tables")
+    worlds = {
+        "ticks": large_lr_world.world("ticks"),
+        "vit": {
+            name: pd.concat([frame, large_lr_world.world("vit_c100")[name]])
+            for name, frame in large_lr_world.world("vit_c10").items()
+        },
+    }
+    tables = {
+        f"lr_{name}_{group}": frame
+        for group, world in worlds.items()
+        for name, frame in world.items()
+    }
+    bands = worlds["vit"]["bands"].query("setup == 'vit_c10'")
+    tables["lr_bands_moved"] = ticks.moved_borders(border_5=bands, border_9=bands)
+    tables["tick_features"] = large_lr_world.features("ticks")
+    tables["tick_points"] = ticks.points(drawn_ticks(), 1)
+    for kind in ("full", "empty"):
+        (folder / kind).mkdir()
+        for name, frame in tables.items():
+            frame = frame if kind == "full" else frame.iloc[:0]
+            frame.to_parquet(folder / kind / f"{name}.parquet")
+    return folder
+
+
+def draw(figure: str, folder: Path, target: Path, scale: str = "demo") -> pd.DataFrame:
+    """Run a notebook's cells in this process as `stages.draw` does, and read the CSV it wrote."""
+    written = PAPER["figures"][figure]
+    path = ROOT / f"code/notebooks/where-large-lrs/{written['notebook']}.ipynb"
+    given = {
+        "tables": {key: str(folder / f"{name}.parquet") for key, name in written["tables"].items()},
+        "claims": {},
+        "target": str(target),
+        "settings": {
+            **written.get("parameters", {}),
+            "scale": scale,
+            "published": written.get("published", {}),
+        },
+    }
+    names: dict = {}
+    for cell in json.loads(path.read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), figure, "exec"), names)
+            if "parameters" in cell["metadata"].get("tags", []):
+                names |= given
+    return pd.read_csv(f"{target}.csv")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A coarse PNG and no layout, where only the numbers are looked at."""
+    monkeypatch.setattr(plotting, "PNG_DPI", 40)
+    monkeypatch.setitem(plotting.mpl.rcParams, "figure.constrained_layout.use", False)
+
+
+@pytest.mark.parametrize("figure", MINE)
+def test_a_figure_is_drawn_at_paper_scale_with_published_numbers(figure, made, tmp_path, quick):
+    assert len(draw(figure, made / "full", tmp_path / figure, "paper"))
+
+
+@pytest.mark.parametrize("figure", ["fig4", "fig17", "fig25"])
+def test_a_figure_is_drawn_from_empty_tables(figure, made, tmp_path, quick):
+    assert not len(draw(figure, made / "empty", tmp_path / figure))
+
+
+def test_ranks_are_averaged_over_runs(made, tmp_path, quick):
+    drawn = draw("fig17", made / "full", tmp_path / "fig17")
+    table = pd.read_parquet(made / "full/tick_features.parquet")
+    own = table.query("stage == 'swa5' and rank == 3 and plr == 0.02")["accuracy"]
+    row = drawn.query("stage == 'swa5' and rank == 3 and plr == 0.02").iloc[0]
+    assert row["mean"] == pytest.approx(own.mean())
+    assert row["std"] == pytest.approx(own.std(ddof=0))
