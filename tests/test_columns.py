@@ -12,7 +12,7 @@ from refigure.graph import function_of
 from refigure.measures import spectra
 from refigure.models import convnet
 from refigure.models.layers import Statistics
-from refigure.tables import decay, large_lr, rnn, sphere, toy
+from refigure.tables import decay, large_lr, rnn, sphere, ticks, toy
 from refigure.training import recorders, step_norms
 from refigure.training.passes import TrainPass
 from refigure.training.stack import Stack
@@ -38,7 +38,7 @@ def documented() -> dict[str, list[str]]:
 def written() -> dict[str, dict]:
     """The tables of the configuration."""
     tables = {}
-    for file in ("regime_tables", "figure_tables", "rnn_tables", "large_lr_tables"):
+    for file in ("regime_tables", "figure_tables", "rnn_tables", "large_lr_tables", "ticks", "vit"):
         path = ROOT / f"config/experiments/{file}.yaml"
         tables |= yaml.safe_load(path.read_text(encoding="utf-8"))["tables"]
     return tables
@@ -67,6 +67,9 @@ COLUMNS = {
     "lr_norms": large_lr.NORMS,
     "lr_sharpness": large_lr.SHARPNESS,
     "lr_band_example": spectra.EXAMPLE,
+    "lr_bands_moved": ticks.MOVED,
+    "tick_features": ticks.FEATURES,
+    "tick_points": ticks.POINTS,
     "rnn_networks": rnn.NETWORKS,
     "rnn_epochs": rnn.EPOCHS,
     "rnn_gates": rnn.GATES,

@@ -1,4 +1,4 @@
-"""Measures, tables and figures of the synthetic task and of the ViT's bands, on made-up data."""
+"""Measures, tables and figures of the synthetic task, on made-up data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from refigure.tasks.binary import Binary
 
 ROOT = Path(__file__).parents[1]
 PAPER = yaml.safe_load((ROOT / "config/papers/where-large-lrs.yaml").read_text(encoding="utf-8"))
-MINE = ("fig4", "fig5", "fig15", "fig16", "fig17", "fig22", "fig23", "fig24", "fig25")
+MINE = ("fig4", "fig5", "fig17")  # the others are drawn in test_large_lr_notebooks
 
 
 # ---------------------------------------------------------------------- measures
@@ -170,22 +170,11 @@ def test_moved_borders_are_told_apart():
 def made(tmp_path_factory) -> Path:
     """Every table of these figures, in `full` with rows and in `empty` without."""
     folder = tmp_path_factory.mktemp("tables")
-    worlds = {
-        "ticks": large_lr_world.world("ticks"),
-        "vit": {
-            name: pd.concat([frame, large_lr_world.world("vit_c100")[name]])
-            for name, frame in large_lr_world.world("vit_c10").items()
-        },
-    }
     tables = {
-        f"lr_{name}_{group}": frame
-        for group, world in worlds.items()
-        for name, frame in world.items()
+        "lr_bounds_ticks": large_lr_world.world("ticks")["bounds"],
+        "tick_features": large_lr_world.features("ticks"),
+        "tick_points": ticks.points(drawn_ticks(), 1),
     }
-    bands = worlds["vit"]["bands"].query("setup == 'vit_c10'")
-    tables["lr_bands_moved"] = ticks.moved_borders(border_5=bands, border_9=bands)
-    tables["tick_features"] = large_lr_world.features("ticks")
-    tables["tick_points"] = ticks.points(drawn_ticks(), 1)
     for kind in ("full", "empty"):
         (folder / kind).mkdir()
         for name, frame in tables.items():
@@ -229,7 +218,7 @@ def test_a_figure_is_drawn_at_paper_scale_with_published_numbers(figure, made, t
     assert len(draw(figure, made / "full", tmp_path / figure, "paper"))
 
 
-@pytest.mark.parametrize("figure", ["fig4", "fig17", "fig25"])
+@pytest.mark.parametrize("figure", ["fig4", "fig17"])
 def test_a_figure_is_drawn_from_empty_tables(figure, made, tmp_path, quick):
     assert not len(draw(figure, made / "empty", tmp_path / figure))
 
