@@ -289,6 +289,23 @@ def test_without_noise_a_sampled_network_is_the_evaluated_one(config):
         torch.testing.assert_close(sampled, evaluated, atol=6e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("config", ["DCCD", "LCCL", "LCIL", "LCRL", "LLRL"])
+def test_where_torchs_lstm_can_be_used_it_gives_the_same(config, monkeypatch):
+    for data in (text(), text(streams=4)):
+        task, parameters = network(data, config, seeds=(0, 1))
+        found = []
+        for by_torch in (False, True):
+            monkeypatch.setattr(type(task.model), "by_torch", lambda *_, by=by_torch: by)
+            leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}
+            first = task.losses(leaves, task.batch(0, 0), Statistics({}))
+            second = task.losses(leaves, task.batch(0, 1), Statistics({}))  # from the state carried
+            gradient = torch.autograd.grad((first + second).sum(), list(leaves.values()))
+            quality = task.quality(folded(clipped(parameters)), "test")
+            found.append([first, second, *quality, *gradient])
+        for own, other in zip(*found):
+            torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-6)
+
+
 def test_a_network_draws_the_same_alone_and_beside_others_and_anew_at_every_step():
     for data, config in ((documents(), "LLLLLL"), (text(), "LLLL"), (text(streams=4), "LLRL")):
         task, parameters = network(data, config, seeds=(3, 4, 3))

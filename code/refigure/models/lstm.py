@@ -230,6 +230,14 @@ class LSTM:
             self.hard,
         )
 
+    def by_torch(self, device: torch.device) -> bool:
+        """Whether `torch_states` computes what it can: the recurrence with the sigmoid, on a GPU.
+
+        There it is one call of a library where ours is a dozen a time step. On a CPU ours is as
+        fast or faster, and needs no one-hot inputs (`benchmarks/rnn.py`).
+        """
+        return self.embedding is None and device.type == "cuda"
+
     def forward(
         self, parameters: Mapping[str, Tensor], images: Tensor, statistics: Statistics
     ) -> Tensor:
@@ -255,12 +263,13 @@ class LSTM:
             tokens: (networks, steps, batch), int64, row 0 of a classifier being padding.
             state: that they begin in.
         """
-        if self.embedding is None:
-            inputs, present = rows_of(plain["w_x"], tokens), None
+        if self.by_torch(tokens.device):
+            states, last = torch_states(plain, one_hot(tokens, self.rows), state)
+        elif self.embedding is None:
+            states, last = self.states(plain, rows_of(plain["w_x"], tokens), state=state)
         else:
             inputs = projected(rows_of(plain["embedding"], tokens), plain["w_x"])
-            present = presence(tokens)
-        states, last = self.states(plain, inputs, present, state=state)
+            states, last = self.states(plain, inputs, presence(tokens), state=state)
         read = states.flatten(1, 2) if self.embedding is None else last[0]
         return torch.baddbmm(plain["dense_bias"][:, None], read, plain["dense"]), last
 
@@ -287,6 +296,39 @@ def folded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         plain["w_x"] = plain["w_x"] * weights["z_gates"][:, None]
         plain["w_h"] = plain["w_h"] * weights["z_gates"][:, None]
     return plain
+
+
+def torch_states(
+    weights: Mapping[str, Tensor], inputs: Tensor, state: State | None
+) -> tuple[Tensor, State]:
+    """As `LSTM.states` without groups and padding, by `torch.nn.LSTM`, network after network.
+
+    Args:
+        weights: `w_x`, `w_h` and `bias`, (networks, ...), as sampled or folded.
+        inputs: (networks, steps, batch, inputs): one-hot, scaled by group variables if there are.
+
+    Source: sparse-gated-rnn, section 13.4.
+    """
+    size = weights["w_h"].shape[1]
+    module = torch.nn.LSTM(inputs.shape[3], size, device="meta")
+    found = []
+    for place in range(len(inputs)):
+        named = {
+            "weight_ih_l0": weights["w_x"][place].T,
+            "weight_hh_l0": weights["w_h"][place].T,
+            "bias_ih_l0": weights["bias"][place],
+            "bias_hh_l0": torch.zeros_like(weights["bias"][place]),
+        }
+        begun = None if state is None else tuple(part[place][None] for part in state)
+        found.append(torch.func.functional_call(module, named, (inputs[place], begun)))
+    states = torch.stack([states for states, _ in found])
+    last = tuple(torch.stack([part[place][0] for _, part in found]) for place in range(2))
+    return states, last
+
+
+def one_hot(tokens: Tensor, rows: int) -> Tensor:
+    """(..., rows), float32."""
+    return torch.nn.functional.one_hot(tokens, rows).float()
 
 
 def rows_of(table: Tensor, rows: Tensor) -> Tensor:

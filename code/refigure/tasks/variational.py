@@ -20,7 +20,16 @@ from torch import Tensor
 from refigure.data.documents import Documents
 from refigure.data.language import Text
 from refigure.models.layers import Statistics
-from refigure.models.lstm import LSTM, State, folded, presence, projected, rows_of
+from refigure.models.lstm import (
+    LSTM,
+    State,
+    folded,
+    one_hot,
+    presence,
+    projected,
+    rows_of,
+    torch_states,
+)
 from refigure.models.variational import SUFFIX, clipped, kl, sample
 from refigure.spec import Spec
 from refigure.training.streams import generator
@@ -165,9 +174,14 @@ class Variational:
             if name in parameters
         }
         weights = {"w_h": weight("w_h"), "bias": parameters["bias"]}
+        by_torch = model.by_torch(batch.tokens.device) and not groups
         table = "w_x" if model.embedding is None else "embedding"
         words = "z_x" if model.embedding is None else "z_words"
-        inputs = self._looked_up(parameters, table, batch.tokens, noise)
+        if by_torch:
+            weights["w_x"] = weight("w_x")
+            inputs = one_hot(batch.tokens, model.rows)
+        else:
+            inputs = self._looked_up(parameters, table, batch.tokens, noise)
         if words in parameters:
             inputs = inputs * self._of_words(parameters, words, batch.tokens, noise, shared)
         present = None
@@ -177,7 +191,10 @@ class Variational:
                 inputs = inputs * group("z_x", model.embedding)[:, None]
             inputs = projected(inputs, weight("w_x"))
         state = self._state(batch, networks)
-        states, last = model.states(weights, inputs, present, groups, state)
+        if by_torch:
+            states, last = torch_states(weights, inputs, state)
+        else:
+            states, last = model.states(weights, inputs, present, groups, state)
         self._carry(batch, last)
         if model.embedding is not None:
             return self._dense(parameters, last[0][:, None], noise).flatten(1, 2)
