@@ -202,6 +202,7 @@ def test_nothing_is_accepted_without_a_reason_or_while_snakemake_runs(changed):
     done = refigure(changed, "accept", ALL, "--because", " ", check=False)
     assert done.stderr.startswith("refigure: --because")
     lock = changed / ".snakemake/locks/0.input.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
     lock.write_text("")
     done = refigure(changed, "accept", ALL, "--because", "x", check=False)
     assert done.returncode == 1 and "Snakemake is at work" in done.stderr
