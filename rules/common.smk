@@ -120,6 +120,7 @@ def requested():
 
 @looked_up
 def check_requested():
+    CONFIG.scale(default_scale())
     for target in requested():
         check(CONFIG, target)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import REMOVED, Project
+from refigure import cli
 from refigure.errors import UserError
 from refigure.graph import Graph
 from refigure.reading import number
@@ -624,14 +625,22 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_wrong_input_is_one_line_that_names_thing_value_and_file(project, name):
+def test_a_wrong_input_is_one_line_that_names_thing_value_and_file(project, name, capsys):
     spoil, ask, words = CASES[name]
     spoil(project)
-    with pytest.raises(UserError) as raised:
-        ask(project.graph("demo"))
-    line = str(raised.value)
+    before = {path: path.read_bytes() for path in project.root.rglob("*") if path.is_file()}
+    if ask is packs:  # as a user meets it
+        called = ["--root", str(project.root), "train", "no-pack", "--scale", "demo"]
+        assert cli.main(called) == 1
+        [line] = capsys.readouterr().err.splitlines()
+    else:
+        with pytest.raises(UserError) as raised:
+            ask(project.graph("demo"))
+        line = str(raised.value)
     assert "\n" not in line
     assert [word for word in words if word not in line] == [], line
+    after = {path: path.read_bytes() for path in project.root.rglob("*") if path.is_file()}
+    assert after == before
 
 
 def test_nothing_is_wrong_before_it_is_spoilt(project):

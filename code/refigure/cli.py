@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from refigure import __version__
 from refigure.config import Config
 from refigure.errors import UserError
 from refigure.explain import commands as explaining
 from refigure.graph import Graph
+from refigure.reading import suggest
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,6 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
         return status
     except UserError as error:
         return _refused(str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "refigure":
+            raise
+        return _refused(f"module '{error.name}' is not installed; `make setup` installs it")
     except BrokenPipeError:
         return _refused("")
     except OSError as error:
@@ -50,8 +57,34 @@ def _graph(options: argparse.Namespace) -> Graph:
     return Graph(config, options.scale or config.user["scale"])
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, with the nearest command or option, and no usage."""
+
+    def error(self, message: str) -> NoReturn:
+        options = [name for action in self._actions for name in action.option_strings]
+        if found := re.search(r"argument COMMAND: invalid choice: '(.*?)'", message):
+            [commands] = [act for act in self._actions if isinstance(act.choices, dict)]
+            near = suggest(found[1], commands.choices)
+            message = f"unknown command '{found[1]}'{near}"
+        elif found := re.match(r"unrecognized arguments: (-\S+)", message):
+            message = f"unknown option '{found[1]}'{suggest(found[1], options)}"
+        elif message == "the following arguments are required: COMMAND":
+            message = "a command is missing; `refigure --help` lists them"
+        self.exit(2, f"refigure: {message}\n")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError
+    return value
+
+
+_seconds.__name__ = "positive number of seconds"  # argparse prints it
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="refigure", description=__doc__)
+    parser = _Parser(prog="refigure", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument(
         "--root", default=os.environ.get("REFIGURE_ROOT", "."), help="folder of the checkout"
@@ -68,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command("prepare", _prepare, "read a source and write its prepared arrays", "data")
     one = command("train", _train, "train a pack, or adopt what other packs hold of it", "pack")
-    one.add_argument("--state-every", type=float, default=60.0, help="seconds between states")
+    one.add_argument("--state-every", type=_seconds, default=60.0, help="seconds between states")
     command("measure", _measure, "measure one part of a probe", "part")
     command("table", _table, "compute a table", "table")
     one = command("draw", _draw, "execute the notebooks of a paper or of one figure", "paper")

@@ -82,7 +82,10 @@ class Config:
     @cached_property
     def user(self) -> dict[str, Any]:
         """`config.yaml` with `local.yaml` over it: scale, device, papers, sources."""
-        keys = Keys(read_yaml(self.folder / "config.yaml"), "config/config.yaml")
+        file = self.folder / "config.yaml"
+        if not file.is_file():
+            raise UserError(f"{self.root.resolve()} is no checkout: no config/config.yaml (--root)")
+        keys = Keys(read_yaml(file), "config/config.yaml")
         user = {
             "scale": keys.take("scale", str),
             "device": keys.take("device", str, "auto"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from refigure.catalogue import CATALOGUE, named
+from refigure.data.archives import refuse_oversized
 from refigure.errors import UserError
 from refigure.experiments import Run
 from refigure.files import read_json, read_parquet, whole, write_json, write_parquet, write_text
@@ -24,7 +25,13 @@ def prepare(graph: Graph, data: str) -> None:
         raise UserError(f"data '{data}' is not in {graph.scale.file}")
     recipe = graph.recipes[data]
     module = named("recipe", recipe["name"])
-    raw = module.read(graph.config.sources_of(recipe), graph.paths.sources)
+    found = graph.config.sources_of(recipe)
+    for source in found.values():
+        paths = source.get("path", [])
+        for path in map(Path, [paths] if isinstance(paths, str) else paths):
+            if path.is_file():
+                refuse_oversized(path)
+    raw = module.read(found, graph.paths.sources)
     keys = CATALOGUE["recipe"][recipe["name"]].keys
     prepared = module.prepare(raw, {key: recipe[key] for key in keys})
     module.save(prepared, graph.paths.data(data), recipe)

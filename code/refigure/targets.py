@@ -28,6 +28,8 @@ def check(config: Config, target: str) -> None:
     if parts[:1] != ("results",):
         known = ["all", *config.papers]
         if target not in known:
+            if len(parts) > 2:  # a path: what its first part should have been
+                known = [str(PurePosixPath("results", *parts[1:]))]
             raise UserError(f"unknown target '{target}'{suggest(target, known)}")
         if target in config.papers:
             Graph(config, config.user["scale"]).must_be_built(target)
