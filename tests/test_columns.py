@@ -38,7 +38,15 @@ def documented() -> dict[str, list[str]]:
 def written() -> dict[str, dict]:
     """The tables of the configuration."""
     tables = {}
-    for file in ("regime_tables", "figure_tables", "rnn_tables", "large_lr_tables", "ticks", "vit"):
+    for file in (
+        "regime_tables",
+        "figure_tables",
+        "rnn_tables",
+        "large_lr_tables",
+        "ticks",
+        "vit",
+        "periodic_tables",
+    ):
         path = ROOT / f"config/experiments/{file}.yaml"
         tables |= yaml.safe_load(path.read_text(encoding="utf-8"))["tables"]
     return tables
@@ -56,6 +64,9 @@ COLUMNS = {
     "random_walk": sphere.RANDOM_WALK,
     "decay_jumps": decay.JUMPS,
     "decay_runs": decay.RUNS,
+    "periods_main": decay.PERIODS,
+    "minima_of_periods": decay.MINIMA,
+    "sharpness_before_jumps": decay.BRINKS,
     "lr_pretrained_main": large_lr.PRETRAINED,
     "lr_finetuned_main": large_lr.FINETUNED,
     "lr_averaged_main": large_lr.AVERAGED,
@@ -152,4 +163,5 @@ def test_the_page_has_what_the_recorders_measure():
         measured |= record(moment, settings)
     axes = {"experiment", "elr", "lr", "plr", "wd", "k", "seed", "run", "step", "epoch"}
     # The loop itself adds the running loss.
+    measured |= {"head_norm": one, "free_norm": one}  # of networks whose every weight is trained
     assert set(documented()["sphere_m1"]) == axes | set(measured) | {"train_loss_running"}

@@ -191,6 +191,9 @@ def test_an_epoch_of_steps_is_summed_up_by_its_steps():
     ends = slice(2, None, 3)
     rms = np.array(scalars(run.history, "steps_rms"))[ends]
     assert rms == pytest.approx(np.sqrt((sizes**2).mean(1)), rel=1e-9)
+    gradients = np.array(scalars(run.history, "step_gradient_norm")).reshape(4, 3)
+    mean = np.array(scalars(run.history, "steps_gradient"))[ends]
+    assert mean == pytest.approx(gradients.mean(1), rel=1e-9)
     largest = np.array(scalars(run.history, "steps_largest"))[ends]
     assert largest == pytest.approx(sizes.max(1), rel=1e-9)
     above = np.array(scalars(run.history, "steps_above"))[ends]
@@ -236,6 +239,22 @@ def test_a_network_without_scale_invariant_weights_has_no_log():
     plain = spec(model={"name": "convnet", "k": 2, "norm": "none"}, optimiser=sgd(0.1), head=None)
     with pytest.raises(ValueError, match="the model has none"):
         training([plain], records=[STEPS])
+
+
+def test_norms_of_the_last_layer_and_of_batch_norm_are_those_of_their_weights():
+    affine = {"name": "convnet", "k": 2, "norm": "batch_affine"}
+    records = [{"name": "group_norms", "every": {"epochs": 1}}]
+    made = training([spec(model=affine, optimiser=sgd(0.1), head=None)], records=records)
+    made.run()
+    leaves = {name: value.detach()[0].flatten() for name, value in made.stack.leaves.items()}
+    head = torch.cat([value for name, value in leaves.items() if name.startswith("linear")])
+    free = [value for name, value in leaves.items() if made.task.model.groups[name] == "free"]
+    assert len(free) == 8  # a scale and a shift after each of four convolutions
+    assert scalars(made.history, "head_norm")[-1] == pytest.approx(float(head.norm()))
+    assert scalars(made.history, "free_norm")[-1] == pytest.approx(float(torch.cat(free).norm()))
+    frozen = training([spec(optimiser=sgd(0.1))], records=records)
+    frozen.run()
+    assert not {"head_norm", "free_norm"} & set().union(*frozen.history.scalars.values())
 
 
 # ---------------------------------------------------------------------- schedules

@@ -152,7 +152,7 @@ def made_up() -> dict[str, pd.DataFrame]:
     error = (32 - 800 * times["elr"] + times["seed"]).where(times["epochs_to_converge"].notna())
     tables["convergence_times"] = times.assign(cap=300.0, threshold=0.1, test_error=error)
     tables["decay_w"] = decaying()
-    tables["decay_jumps"] = decay.jumps(tables["decay_w"], floor=0.05)
+    tables["decay_jumps"] = decay.jumps(decay=tables["decay_w"], floor=0.05)
     curvature = regimes[["family", "elr", "seed"]].assign(
         effective_trace=3 / regimes["elr"], effective_sharpness=1 / regimes["elr"]
     )

@@ -280,7 +280,7 @@ SAW = [2.0, *np.geomspace(1, 1e-3, 10), *np.geomspace(1, 1e-3, 10), *np.geomspac
 
 def test_a_saw_tooth_has_a_jump_at_each_tooth():
     elr = np.linspace(1e-3, 3.1e-2, 31)
-    table = decay.jumps(decaying(SAW, elr), floor=0.02)
+    table = decay.jumps(decay=decaying(SAW, elr), floor=0.02)
     assert table["onset"].tolist() == [11, 21]
     assert table["calm_end"].tolist() == [10, 20]
     assert table["loss_min"].tolist() == pytest.approx([1e-3, 1e-3])
@@ -294,14 +294,14 @@ def test_epochs_that_were_not_measured_change_no_jump():
     elr = np.linspace(1e-3, 3.1e-2, 31)
     run = decaying(np.repeat(SAW, 2), np.repeat(elr, 2))
     run.loc[1::2, ["train_loss", "elr", "weight_norm", "test_error"]] = np.nan
-    table = decay.jumps(run, floor=0.02)
+    table = decay.jumps(decay=run, floor=0.02)
     assert table["onset"].tolist() == [22, 42]
     assert table["elr_before"].tolist() == pytest.approx([1.1e-2, 2.1e-2])
 
 
 def test_noise_above_the_floor_has_no_jumps():
     loss = 0.5 * np.exp(np.random.default_rng(0).standard_normal(200))
-    assert not len(decay.jumps(decaying(loss.clip(0.03)), floor=0.02))
+    assert not len(decay.jumps(decay=decaying(loss.clip(0.03)), floor=0.02))
 
 
 def test_small_rises_and_losses_that_are_undefined_are_no_jumps():
@@ -310,7 +310,7 @@ def test_small_rises_and_losses_that_are_undefined_are_no_jumps():
 
 def test_jumps_in_the_first_tenth_are_called_early():
     loss = [1.0, 0.001, 0.5, *np.full(40, 0.001)]
-    assert decay.jumps(decaying(loss), floor=0.02)["early"].tolist() == [True]
+    assert decay.jumps(decay=decaying(loss), floor=0.02)["early"].tolist() == [True]
 
 
 @pytest.mark.parametrize(
@@ -326,6 +326,6 @@ def test_jumps_in_the_first_tenth_are_called_early():
 )
 def test_runs_are_told_apart(loss, kind):
     run = decaying(loss)
-    table = decay.runs(run, decay.jumps(run, floor=0.02), floor=0.02)
+    table = decay.runs(decay=run, floor=0.02)
     assert table["kind"].item() == kind
     assert table["trailing_elr"].item() == pytest.approx(1e-2)

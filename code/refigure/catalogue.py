@@ -197,6 +197,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "geometry": Entry("refigure.training.recorders"),
         "filters": Entry("refigure.training.recorders"),
         "step_norms": Entry("refigure.training.step_norms"),
+        "group_norms": Entry("refigure.training.group_norms"),
         "correct": Entry(
             "refigure.training.correctness", {"objects": 1024, "held_out": 0, "views": 10}
         ),

@@ -12,6 +12,7 @@ from refigure.training.passes import Moment
 from refigure.training.stack import Stack
 
 LAST = ("step_loss", "step_gradient_norm", "step_weight_norm", "step_size", "step_turn")
+OF_EPOCH = ("steps", "gradient", "square", "largest", "above")
 
 
 class StepLog:
@@ -20,8 +21,9 @@ class StepLog:
     Of the last step: its batch's loss, the effective norm of its gradient (by the scale-invariant
     weights, times their norm before the step), that norm, the effective step lr / norm^2 times the
     effective gradient norm, and 1 - cos of the angle by which the step turned the weights. Of all
-    steps since the epoch began: the sum of squared effective steps, the largest, and how many were
-    beyond the equilibrium of gradient and decay, (effective step)^2 > 1 - (1 - lr wd)^2.
+    steps since the epoch began: the sums of effective gradient norms and of squared effective
+    steps, the largest step, and how many were beyond the equilibrium of gradient and decay,
+    (effective step)^2 > 1 - (1 - lr wd)^2.
 
     Args:
         stack: the networks; SGD trains them, and they have scale-invariant weights.
@@ -38,14 +40,14 @@ class StepLog:
     def __init__(self, stack: Stack):
         if not stack.invariant:
             raise ValueError("step_norms needs scale-invariant weights, and the model has none")
-        names = (*LAST, "steps", "square", "largest", "above")
+        names = (*LAST, *OF_EPOCH)
         zeros = torch.zeros(stack.networks, dtype=torch.float64, device=stack.flat.device)
         self.state: dict[str, Tensor] = {name: zeros.clone() for name in names}
         self.before = torch.empty(0)
 
     def begin_epoch(self) -> None:
         """Forget the steps of the epoch before."""
-        for name in ("steps", "square", "largest", "above"):
+        for name in OF_EPOCH:
             self.state[name].zero_()
 
     @torch.no_grad()
@@ -69,6 +71,7 @@ class StepLog:
         state["step_gradient_norm"], state["step_weight_norm"] = effective, norm
         state["step_size"] = size
         state["steps"] += 1
+        state["gradient"] += effective
         state["square"] += size.square()
         state["largest"] = torch.maximum(state["largest"], size)
         state["above"] += size.square() > 1 - (1 - decay).square()
@@ -84,12 +87,14 @@ class StepLog:
 
 def step_norms(moment: Moment, settings: Mapping[str, Any]) -> dict[str, Tensor]:
     """step_loss, step_gradient_norm, step_weight_norm, step_size, step_turn of the last step; and
-    steps_rms, steps_largest, steps_above of the steps of this epoch. Nothing before the first step.
+    steps_gradient, steps_rms, steps_largest, steps_above of the steps of this epoch. Nothing before
+    the first step.
     """
     if moment.steps is None or not bool(moment.steps.state["steps"].any()):
         return {}
     state = moment.steps.state
     return {name: state[name] for name in LAST} | {
+        "steps_gradient": state["gradient"] / state["steps"],
         "steps_rms": (state["square"] / state["steps"]).sqrt(),
         "steps_largest": state["largest"],
         "steps_above": state["above"] / state["steps"],

@@ -1,0 +1,65 @@
+"""The minima of the periods of one run: how far apart they lie, and what they predict together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from refigure.measures.members import Group, Member
+from refigure.measures.paths import angle
+
+
+@torch.no_grad()
+def measure(group: Group) -> list[dict[str, Any]]:
+    """Every pair of the networks of the role `minima`, each with itself too.
+
+    Args:
+        group: of one run; its networks are in the order of the periods, and those whose period did
+            not end are absent.
+
+    Returns:
+        first and second, numbers of the periods from 1; cosine, of the scale-invariant weights;
+        disagreement, percent of test images that the two classify differently; and where first is
+        second: test_error, percent, of that network, and ensemble_error, of the mean softmax of all
+        networks up to it. Test statistics are the running ones.
+
+    Source: periodic-behavior, section 6.6, point 6.
+    """
+    members = group.roles["minima"]
+    softmax = [_softmax(member) for member in members]
+    labels = members[0].task.data.test_labels
+    answers = [shares.argmax(-1) for shares in softmax]
+    rows = []
+    for one in range(len(members)):
+        for other in range(one, len(members)):
+            first, second = members[one], members[other]
+            turned = angle(first.model.groups, first.parameters, second.parameters)
+            row = {
+                "first": one + 1,
+                "second": other + 1,
+                "cosine": float(torch.tensor(turned, dtype=torch.float64).cos()),
+                "disagreement": _percent(answers[one] != answers[other]),
+                "test_error": float("nan"),
+                "ensemble_error": float("nan"),
+            }
+            if one == other:
+                together = torch.stack(softmax[: one + 1]).mean(0).argmax(-1)
+                row["test_error"] = _percent(answers[one] != labels)
+                row["ensemble_error"] = _percent(together != labels)
+            rows.append(row)
+    return rows
+
+
+def _softmax(member: Member) -> Tensor:
+    """Class probabilities of the test images, (images, classes)."""
+    logits = [
+        member.model.forward(member.parameters, batch.images, member.statistics)
+        for batch in member.task.evaluation("test", 1)
+    ]
+    return torch.cat(logits, dim=1)[0].softmax(-1)
+
+
+def _percent(wrong: Tensor) -> float:
+    return 100 * float(wrong.float().mean())

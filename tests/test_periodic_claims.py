@@ -1,0 +1,223 @@
+"""The predicates of periodic-behavior on made-up tables, on either side of their thresholds."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from refigure.papers import periodic_behavior as claims
+from refigure.tables import decay
+from refigure.verdict import FAILS, HOLDS, UNDECIDED
+
+EMPTY = pd.DataFrame(columns=list(decay.RUNS)).astype(decay.RUNS)
+
+
+def table(columns: dict, rows: list[dict]) -> pd.DataFrame:
+    """Rows over benign values, in the columns and types of the real table."""
+    benign = {name: 0 if kind in (float, "int64") else kind() for name, kind in columns.items()}
+    filled = [
+        benign | {"run": f"run{n}", "lr": 1.0, "wd": 0.01, "family": "l"} | row
+        for n, row in enumerate(rows)
+    ]
+    return pd.DataFrame(filled, columns=list(columns)).astype(columns)
+
+
+def runs(*rows: dict) -> pd.DataFrame:
+    return table(decay.RUNS, list(rows))
+
+
+def jumps(*rows: dict) -> pd.DataFrame:
+    return table(decay.JUMPS, list(rows))
+
+
+def periods(*rows: dict) -> pd.DataFrame:
+    return table(decay.PERIODS, list(rows))
+
+
+@pytest.mark.parametrize(
+    ("count", "late", "verdict"), [(3, 1, HOLDS), (2, 1, FAILS), (9, 0, FAILS)]
+)
+def test_c1_asks_for_three_jumps_one_of_them_in_the_last_third(count, late, verdict):
+    table = runs({"jumps": 1}, {"jumps": count, "last_third_jumps": late})
+    assert claims.periodic(table, 3).verdict == verdict
+    assert claims.periodic(EMPTY, 3).verdict == UNDECIDED
+
+
+def ablation(late_jumps: int, lr: float = 1.0, epochs: int = 100):
+    found = runs(
+        {"jumps": 3},
+        {"family": "w0", "late_jumps": late_jumps, "lr": lr, "epochs": epochs, "wd": 0.0},
+    )
+    own = [{"run": "run0", "onset": onset} for onset in (40, 80, 120)]
+    return claims.both_needed(found, jumps(*own), "l", 2)
+
+
+def test_c2_fails_by_one_late_jump_without_decay():
+    assert ablation(0).verdict == HOLDS
+    assert ablation(1).verdict == FAILS
+
+
+def test_c2_compares_at_the_same_lr_and_over_the_same_epochs():
+    assert ablation(0, lr=0.3).verdict == UNDECIDED
+    assert ablation(0, epochs=79).verdict == UNDECIDED
+    early = jumps({"onset": 5, "early": True}, {"onset": 40})
+    both = runs({"jumps": 2}, {"family": "fx", "epochs": 100})
+    assert claims.both_needed(both, early.assign(run="run0"), "l", 2).verdict == UNDECIDED
+
+
+@pytest.mark.parametrize(
+    ("growth", "after", "verdict"),
+    [
+        ([0.9, 1.0, 1.02], [2.0] * 10, HOLDS),
+        ([0.89, 1.0, 1.0], [2.0] * 10, FAILS),
+        ([0.95, 1.0, 1.03], [2.0] * 10, FAILS),
+        ([1.0, 1.0, 1.0], [2.0] * 9 + [0.5], HOLDS),
+        ([1.0, 1.0, 1.0], [2.0] * 8 + [0.5] * 2, FAILS),
+        ([np.nan], [2.0], UNDECIDED),
+    ],
+)
+def test_c3_bounds_every_slope_and_a_share_of_jumps(growth, after, verdict):
+    own = periods(*({"growth": value} for value in growth))
+    risen = jumps(*({"weight_norm_before": 1.0, "weight_norm_after": value} for value in after))
+    assert claims.mechanism(own, risen, 0.9, 1.02, 0.9).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("kinds", "verdict"),
+    [
+        (["converging", "single jump", "periodic", "equilibrium"], HOLDS),
+        (["converging", "periodic", "equilibrium"], HOLDS),
+        (["converging", "periodic", "periodic"], FAILS),
+        (["periodic", "converging", "equilibrium"], FAILS),
+        (["converging", "unclear", "periodic", "equilibrium"], UNDECIDED),
+    ],
+)
+def test_c4_wants_the_three_classes_in_order(kinds, verdict):
+    table = runs(*({"lr": 10.0**n, "kind": kind} for n, kind in enumerate(kinds)))
+    assert claims.ordered_classes(table[::-1]).verdict == verdict
+
+
+def test_c5_is_about_periodic_runs_alone():
+    rows = [
+        {"lr": lr, "kind": "periodic", "mean_period": period}
+        for lr, period in ((0.1, 400), (0.3, 200), (1.0, 100))
+    ]
+    other = {"lr": 3.0, "kind": "single jump", "mean_period": 900}
+    assert claims.shorter_periods(runs(*rows, other), -0.7, 3).verdict == HOLDS
+    assert claims.shorter_periods(runs(*rows[:2]), -0.7, 3).verdict == UNDECIDED
+    rows[2]["mean_period"] = 300
+    assert claims.shorter_periods(runs(*rows), -0.7, 3).verdict == FAILS  # -0.5
+
+
+def long_run(middle: float, last: float, count: int = 15) -> tuple[pd.DataFrame, pd.DataFrame]:
+    ends = np.linspace(100 / count, 100, count)
+    own = [
+        {
+            "run": "run0",
+            "end": end,
+            "iterations": last if end > 200 / 3 else middle,
+            "loss_onset": 2.0,
+        }
+        for end in ends
+    ]
+    return periods(*own), runs({"kind": "periodic", "epochs": 100})
+
+
+def test_c6_compares_the_last_two_thirds():
+    assert claims.consistent(*long_run(100, 129), 0.3, 15).verdict == HOLDS
+    assert claims.consistent(*long_run(100, 131), 0.3, 15).verdict == FAILS
+    assert claims.consistent(*long_run(100, 69), 0.3, 15).verdict == FAILS
+    assert claims.consistent(*long_run(100, 100, 14), 0.3, 15).verdict == UNDECIDED
+
+
+def minima(gain: float, seeds=(0, 1, 2), wobble: float = 0.1) -> pd.DataFrame:
+    return periods(
+        *(
+            {"seed": seed, "period": period, "test_error": 20 + wobble * seed * period - loss}
+            for seed in seeds
+            for period, loss in ((1, 0), (2, gain), (3, gain / 2))
+        )
+    )
+
+
+def test_c7_is_decided_over_seeds():
+    assert claims.better_minima(minima(3.0)).verdict == HOLDS
+    assert claims.better_minima(minima(-3.0)).verdict == FAILS
+    assert claims.better_minima(minima(0.1)).verdict == UNDECIDED
+    assert claims.better_minima(minima(3.0, seeds=(0,))).verdict == UNDECIDED
+    one = minima(3.0)
+    one = one[~((one["seed"] == 2) & (one["period"] > 1))]
+    assert claims.better_minima(one).verdict == UNDECIDED
+
+
+@pytest.mark.parametrize(
+    ("equilibrium", "whole", "ratio", "verdict"),
+    [
+        (1.0, 3, 0.8, HOLDS),
+        (1.25, 3, 1.25, HOLDS),
+        (1.26, 3, 1.0, FAILS),
+        (1.0, 3, 0.79, FAILS),
+        (1.0, 2, 1.0, UNDECIDED),
+        (np.nan, 3, 1.0, UNDECIDED),
+    ],
+)
+def test_c8_needs_an_equilibrium_and_whole_periods(equilibrium, whole, ratio, verdict):
+    table = runs(
+        {"kind": "equilibrium", "lr": 3.0, "step_ratio": equilibrium, "step_ratio_sampled": 1.0},
+        {
+            "kind": "periodic",
+            "step_ratio": ratio,
+            "whole_periods": whole,
+            "step_ratio_sampled": np.nan,
+        },
+        {"kind": "converging", "lr": 0.1, "step_ratio": np.nan},
+    )
+    assert claims.equilibrium_steps(table, 0.8, 1.25, 3).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(100, 200, HOLDS), (100, 90, HOLDS), (101, 200, FAILS), (50, 89, FAILS)],
+)
+def test_c9_knows_when_a_jump_came_to_an_epoch(low, high, verdict):
+    row = {"time": 100, "resolution": 10, "time_min": low, "time_max": high}
+    assert claims.times_in_bounds(periods(row)).verdict == verdict
+    assert claims.times_in_bounds(periods(row | {"time_min": np.nan})).verdict == UNDECIDED
+
+
+VARIANTS = {"v1": "all parameters", "v4": "augmentation"}
+
+
+def remaining(v1: int, v4: int | None = 0, decides: float = 1) -> str:
+    rows = [{"family": "v1", "jumps": 0}, {"family": "v1", "jumps": v1}]
+    rows += [] if v4 is None else [{"family": "v4", "jumps": v4}]
+    return claims.remains(runs(*rows), VARIANTS, ["v4"], 2, decides).verdict
+
+
+def test_c10_asks_each_variant_for_some_setting_with_two_jumps():
+    assert remaining(2) == HOLDS
+    assert remaining(1) == FAILS
+    assert remaining(2, None) == HOLDS
+    absent = claims.remains(runs({"family": "v4", "jumps": 5}), VARIANTS, [], 2, 1)
+    assert absent.verdict == UNDECIDED
+
+
+def test_c10_leaves_it_open_where_a_short_budget_shows_no_jump():
+    assert remaining(1, decides=0) == UNDECIDED
+    assert remaining(2, decides=0) == HOLDS
+
+
+def test_without_runs_nothing_is_decided():
+    none, no_jumps = EMPTY, jumps()
+    no_periods = periods()
+    findings = [
+        claims.both_needed(none, no_jumps, "l", 2),
+        claims.mechanism(no_periods, no_jumps, 0.9, 1.02, 0.9),
+        claims.ordered_classes(none),
+        claims.shorter_periods(none, -0.7, 3),
+        claims.consistent(no_periods, none, 0.3, 15),
+        claims.better_minima(no_periods),
+        claims.equilibrium_steps(none, 0.8, 1.25, 3),
+        claims.times_in_bounds(no_periods),
+        claims.remains(none, VARIANTS, [], 2, 1),
+    ]
+    assert {finding.verdict for finding in findings} == {UNDECIDED}
+    assert {finding.reason for finding in findings} == {"not at this scale"}
