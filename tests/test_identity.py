@@ -219,17 +219,17 @@ def test_the_averages_from_and_to_are_the_same_point():
 # ------------------------------------------------------------ what is added is all that is new
 
 
-def gridded(seeds, elrs=(0.005, 0.01, 0.014, 0.018, 0.022, 0.1)):
+def gridded(seeds, elrs=(0.002, 0.005, 0.01, 0.014, 0.018, 0.022, 0.1, 1.0)):
     """Edits that give the sphere runs a plain grid at demo, whatever its cases are tuned to."""
     grid = {"elr": list(elrs), "seed": list(seeds)}
     return {f"{PT}.scales.demo.grid": grid, f"{PT}.scales.demo.cases": [{}]}
 
 
 def test_a_new_seed_makes_only_its_runs_and_those_that_start_from_them(graph):
-    before, after = graph(**gridded([0, 1, 2])), graph(**gridded([0, 1, 2, 3]))
+    before, after = graph(**gridded([0, 1, 2])), graph(**gridded([0, 1, 2, 9]))
     assert ids(before) < ids(after)
     new = [after.owned[0][run] for run in ids(after) - ids(before)]
-    assert {run.spec.seed for run in new} == {3}
+    assert {run.spec.seed for run in new} == {9}
     assert {ancestor(run).experiment for run in new} == {PT}
     assert len([run for run in new if run.experiment == PT]) == len(after.runs(PT)) / 4
 
