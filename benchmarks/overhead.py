@@ -13,6 +13,8 @@ train`, so that a job of some seconds writes states at all. What one state costs
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import statistics
 import sys
 import tempfile
@@ -73,7 +75,8 @@ def main() -> None:
                 interval_s,
             )
             began = time.process_time()
-            made.run()
+            with contextlib.redirect_stdout(io.StringIO()):
+                made.run()
             return time.process_time() - began
 
         job(options.every)  # warms up

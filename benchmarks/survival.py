@@ -20,6 +20,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -102,7 +103,7 @@ experiments:
       drop_last: true
       epochs: 25
     grid: {elr: [1.0e-3, 1.0e-2, 3.0e-2, 1.0e-1], seed: [0, 1]}
-    points: {end: {epoch: last}, average: {average: {count: 10, steps: 100, to: last}}}
+    points: {end: {epoch: last}, average: {average: {count: 5, steps: 100, to: last}}}
     record: {train: {every: {epochs: 5}}, test: {every: {epochs: 5}}}
     by_seed: false
   ragged:
@@ -151,9 +152,14 @@ class Started:
             os.dup2(said, 1)
             os.dup2(said, 2)
             sys.stdout = os.fdopen(os.dup(1), "w")
-            status = main_of_refigure(["--root", str(root), "train", pack, "--state-every", "0.03"])
+            try:
+                words = ["--root", str(root), "train", pack, "--state-every", "0.03"]
+                status = main_of_refigure(words)
+            except BaseException:
+                traceback.print_exc()
+                status = 70
             sys.stdout.flush()
-            os._exit(status)
+            os._exit(status)  # nothing of the parent's goes on here
 
     def spent(self) -> float:
         """CPU seconds of the process so far; infinite where it has ended."""

@@ -42,7 +42,7 @@ def call(root, *words):
 
 def train_plain(graph):
     """Prepare and train by the command line, and look at what lies there."""
-    [data] = graph.recipes
+    data = packs(graph, "plain")[0].data
     assert call(graph.config.root, "prepare", data) == 0
     assert graph.paths.data(data).is_file()
     for pack in packs(graph, "plain"):
@@ -84,7 +84,7 @@ def refused(root, capsys, *words):
 
 def test_mistakes_are_one_line_that_names_the_thing(tmp_path, capsys):
     graph = graph_of(project(tmp_path))
-    [data] = graph.recipes
+    data = packs(graph, "plain")[0].data
     [first, *_] = packs(graph, "plain")
     [child] = packs(graph, "longer")
     assert "'nothing'" in refused(tmp_path, capsys, "prepare", "nothing")
