@@ -185,7 +185,7 @@ def test_a_pack_is_shown_with_its_runs_and_a_wrong_name_is_one_line(built_tiny):
 
 
 def test_without_a_name_show_prints_the_verdicts(built_tiny):
-    assert "sample at scale 'tiny'" in refigure(built_tiny, "show").stdout
+    assert "Verdicts at scale 'tiny'" in refigure(built_tiny, "show").stdout
 
 
 # ---------------------------------------------------------------------- compare
