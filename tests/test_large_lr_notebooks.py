@@ -3,7 +3,6 @@ notebook, from the made-up world."""
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from pathlib import Path
@@ -173,21 +172,7 @@ def test_geometry_may_be_medians_with_quartiles(folder, tmp_path, quick, monkeyp
 
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_a_notebook_is_committed_clean_and_short(path):
-    notebook = json.loads(path.read_text())
-    assert notebook["metadata"]["language_info"]["name"] == "python"
-    assert notebook["cells"][0]["cell_type"] == "markdown"
-    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
-    tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
-    assert len(tagged) == 1
-    assert "".join(code[-1]["source"]) == "plotting.verdicts(claims)"
-    drawing = ["".join(cell["source"]) for cell in code if cell not in tagged]
-    assert sum(len([1 for line in text.splitlines() if line.strip()]) for text in drawing) <= 85
-    for text in drawing:
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Import):
-                assert {name.name for name in node.names} <= {"numpy", "pandas"}
+def test_a_notebook_names_tables_that_exist(path):
     files = [
         ROOT / f"config/experiments/{name}.yaml" for name in ("large_lr_tables", "ticks", "vit")
     ]

@@ -1,0 +1,33 @@
+"""What holds for every notebook of every paper, before it is executed."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "code/notebooks").glob("*/*.ipynb"))
+LIBRARIES = {"numpy", "pandas"}
+WRAPPING = {"three-regimes", "periodic-behavior"}
+"""Papers whose table of claims wraps its texts by `textwrap`."""
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_notebook_is_committed_clean_and_short(path):
+    notebook = json.loads(path.read_text())
+    assert notebook["metadata"]["language_info"]["name"] == "python"
+    assert notebook["cells"][0]["cell_type"] == "markdown"
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+    tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    assert "".join(code[-1]["source"]) == "plotting.verdicts(claims)"
+    drawing = ["".join(cell["source"]) for cell in code if cell not in tagged]
+    assert sum(len([1 for line in text.splitlines() if line.strip()]) for text in drawing) <= 85
+    allowed = LIBRARIES | ({"textwrap"} if path.parent.name in WRAPPING else set())
+    for text in drawing:
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import):
+                assert {name.name for name in node.names} <= allowed
