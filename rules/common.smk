@@ -1,5 +1,6 @@
 """Look-ups and wildcard constraints of all rules; no rules here."""
 
+import gc
 import os
 import sys
 from functools import cache
@@ -19,6 +20,9 @@ ROOT = Path(workflow.basedir)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "1000000000")
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "2000000000")
+
+# What the graph is made of lives to the end: looking for garbage in it was a third of a dry run.
+gc.set_threshold(100_000, 50, 100)
 
 CONFIG = Config(ROOT, config)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, ids
 from refigure.catalogue import CATALOGUE, Entry, OneOf, Optional, default_of
-from refigure.experiments import Wanted
+from refigure.experiments import Run, Wanted
 from refigure.spec import Spec, canonical, resolve_point
 
 GOLDEN = Path(__file__).with_name("golden_ids.json")
@@ -208,6 +208,18 @@ def test_a_started_run_does_not_depend_on_the_name_of_the_point(graph):
 
 def test_a_state_goes_on_and_weights_start_anew():
     assert started({"epoch": 40}, "state").id != started({"epoch": 40}, "weights").id
+
+
+def test_a_run_trains_the_epochs_after_the_state_that_it_goes_on_from():
+    calm = resolve_point({"event": "calm_end", "index": 2}, 60, "test")
+    specs = [
+        spec(),
+        started({"epoch": 40}),
+        started({"epoch": 40}, "state", epochs=100),
+        started(calm, "state"),
+    ]
+    own = [Run(one, "sample", {}).own_epochs for one in specs]
+    assert own == [range(1, 61), range(1, 31), range(41, 101), range(1, 31)]
 
 
 def test_the_averages_from_and_to_are_the_same_point():

@@ -110,6 +110,17 @@ class Run:
         shown = " ".join(f"{key}={_shown(value)}" for key, value in self.axes.items())
         return f"{self.experiment} {shown} ({self.id})".replace("  ", " ")
 
+    @property
+    def own_epochs(self) -> range:
+        """The epochs that it trains: of one that goes on from a state, those after it.
+
+        Where the state is an event's, its epoch is not known before the training, and they are
+        counted from 1.
+        """
+        start = self.spec.start
+        since = start["point"].get("epoch", 0) if start and start["take"] == "state" else 0
+        return range(since + 1, self.spec.epochs + 1)
+
 
 def _shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -49,7 +49,7 @@ class Graph(Publications):
         probe = self.probe_of_part[part]
         members = {
             role: [[run.id, dict(run.axes), point] for run, point in members]
-            for role, members in probe.parts()[part].items()
+            for role, members in probe.parts[part].items()
         }
         words = {"measure": probe.measure, "of": members, "each": probe.each}
         words["options"] = dict(probe.options)

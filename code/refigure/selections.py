@@ -35,6 +35,7 @@ class Probe:
     split: list[str]
     options: Mapping[str, Any]
 
+    @cached_property
     def parts(self) -> dict[str, dict[str, list[tuple[Run, str | None]]]]:
         """Job name -> the roles' members that this job measures."""
         if not self.split:
@@ -141,7 +142,7 @@ class Selections(Runs):
     @cached_property
     def probe_of_part(self) -> dict[str, Probe]:
         """Job name -> probe."""
-        return {part: probe for probe in self.probes.values() for part in probe.parts()}
+        return {part: probe for probe in self.probes.values() for part in probe.parts}
 
     def table(self, name: str, place: str = "") -> Table:
         """A table by its name.
@@ -208,7 +209,7 @@ class Selections(Runs):
         files += [
             self.paths.measure(part)
             for probe in table.probes.values()
-            for part in self.probes[probe].parts()
+            for part in self.probes[probe].parts
         ]
         files += [self.paths.table(other) for other in table.tables.values()]
         return files + [self.paths.data(data) for data in table.data.values() if data]
@@ -224,7 +225,7 @@ class Selections(Runs):
                 f"measure '{part}' is not in the configuration at scale '{self.scale.name}'"
                 f"{suggest(part, self.probe_of_part)}"
             )
-        return self.probe_of_part[part].parts()[part]
+        return self.probe_of_part[part].parts[part]
 
 
 def _roles(written: Mapping[str, Any], place: str) -> Mapping[str, Any]:

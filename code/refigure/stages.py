@@ -129,7 +129,7 @@ def table(graph: Graph, name: str) -> None:
     for argument, other in written.tables.items():
         arguments[argument] = read_parquet(graph.paths.table(other))
     for argument, probe in written.probes.items():
-        frames = [read_parquet(graph.paths.measure(part)) for part in graph.probes[probe].parts()]
+        frames = [read_parquet(graph.paths.measure(part)) for part in graph.probes[probe].parts]
         arguments[argument] = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     if written.data:
         from refigure.data.prepared import load

@@ -62,15 +62,6 @@ def same_work(spec: Spec, wanted: Wanted) -> str:
     return canonical({**kept, "optimiser": [optimiser, held], "records": sorted(wanted.records)})
 
 
-def epochs_of(run: Run) -> range:
-    """The epochs that a run trains: of one that goes on from a state, those after it."""
-    start = run.spec.start
-    since = 0
-    if start and start.get("take") == "state":
-        since = start["point"].get("epoch", 0)
-    return range(since + 1, run.spec.epochs + 1)
-
-
 class Times:
     """Predicted times of runs of one scale on this machine.
 
@@ -108,14 +99,14 @@ class Times:
                 run = owned.get(key)
                 if run is None:
                     continue
-                before = epochs_of(run).start - 1
+                before = run.own_epochs.start - 1
                 trained = about["last_epoch"] - before
                 if trained < 1 or about["status"] not in ("finished", "stopped"):
                     continue
                 work = same_work(run.spec, Wanted.from_json(about["wanted"]))
                 seconds = about.get("core_seconds") if _on_cpu(about["device"]) else None
                 found[work]["epoch"].append((seconds or about["seconds"]) / trained)
-                found[work]["stopped"].append(trained / len(epochs_of(run)))
+                found[work]["stopped"].append(trained / len(run.own_epochs))
             sizes = sum(path.stat().st_size for path in folder.glob("*")) if runs else 0
             for key in runs:
                 if key in owned and name in self.graph.packs:
@@ -133,13 +124,13 @@ class Times:
         past = self._past.get(same_work(run.spec, pack.wanted), {}).get("epoch")
         if past:
             self.sources["past"] += 1
-            return statistics.median(past) * len(epochs_of(run))
+            return statistics.median(past) * len(run.own_epochs)
         timed = self._timed_of(run, pack)
         if timed is None:
             self.sources["unknown"] += 1
             return None
         self.sources["timed"] += 1
-        seconds = len(epochs_of(run)) * timed.batches * timed.step_s
+        seconds = len(run.own_epochs) * timed.batches * timed.step_s
         for names, count in measures(run, pack.wanted, timed.batches).items():
             seconds += count * timed.passes[names]
         return seconds
@@ -158,7 +149,7 @@ class Times:
         numbers += timed.parameters if run.parent else 0  # its start
         for kept in pack.wanted.predictions if shape else ():
             numbers += getattr(shape, kept) * shape.classes
-        return 4 * numbers + 100 * len(epochs_of(run))
+        return 4 * numbers + 100 * len(run.own_epochs)
 
     # ------------------------------------------------------------------ timing now
 
@@ -199,7 +190,7 @@ def measures(run: Run, wanted: Wanted, batches: int) -> Mapping[str, int]:
     Args:
         batches: of an epoch.
     """
-    return _measures(epochs_of(run), run.spec.epochs, wanted.records, bool(run.spec.stop), batches)
+    return _measures(run.own_epochs, run.spec.epochs, wanted.records, bool(run.spec.stop), batches)
 
 
 @cache

@@ -86,7 +86,9 @@ class Behind:
             if about is None:
                 unknown += 1
                 continue
-            epochs += max(about["last_epoch"] - _epochs_before(run), 0)
+            own = run.own_epochs
+            # After an event `last_epoch` counts the parent's too: at most its own were trained.
+            epochs += min(max(about["last_epoch"] - own.start + 1, 0), len(own))
             seconds[about["device"]] += about["seconds"]
         packs = {self.graph.pack_of[key] for key in runs}
         return Work(len(runs), len(packs), epochs, dict(sorted(seconds.items())), unknown)
@@ -111,12 +113,6 @@ class Behind:
             path = self.graph.paths.pack(pack) / "run.json"
             self._packs[pack] = read_json(path)["runs"] if path.is_file() else {}
         return self._packs[pack]
-
-
-def _epochs_before(run: Run) -> int:
-    # A run that takes its parent's whole state counts its epochs from its parent's start.
-    start = run.spec.start
-    return start["point"]["epoch"] if start and start.get("take") == "state" else 0
 
 
 def _axes(runs: Iterable[Run]) -> list[str]:
