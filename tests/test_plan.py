@@ -24,7 +24,7 @@ from refigure.explain.plan import budgets, plan
 from refigure.explain.plan import text as text_of_plan
 from refigure.explain.show import show
 from refigure.explain.show import text as text_of_show
-from refigure.explain.timing import epochs_of, measures, same_work
+from refigure.explain.timing import measures, same_work
 from refigure.files import read_json
 from refigure.graph import Graph
 from tiny import ALL, checkout, copied, edit, refigure
@@ -100,7 +100,7 @@ def test_what_never_ran_is_timed_once_and_its_disk_is_foretold_within_a_factor_o
 def test_epochs_and_measures_are_counted_as_the_loop_takes_them(tmp_path):
     graph = graph_of(project(tmp_path))
     plain, longer, ragged = (graph.runs(name)[0] for name in ("plain", "longer", "ragged"))
-    assert len(epochs_of(plain)) == 6 and list(epochs_of(longer)) == [7, 8, 9, 10]
+    assert len(plain.own_epochs) == 6 and list(longer.own_epochs) == [7, 8, 9, 10]
     wanted = graph.packs[graph.pack_of[plain.id]].wanted
     # train and test every epoch; filters at 1, 2, 3, 6 (four a decade) and in the last quarter
     counts = measures(plain, wanted, 3)
