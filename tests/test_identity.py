@@ -543,7 +543,7 @@ def test_a_table_is_made_anew_when_its_function_or_the_names_of_axes_change(grap
 def test_a_probe_is_measured_anew_when_its_point_changes(graph):
     def code(point: str) -> list[str]:
         made = graph(**{"sample_probe.of.end.point": point})
-        return [str(made.measure_making(part)) for part in made.probes["sample_probe"].parts()]
+        return [str(made.measure_making(part)) for part in made.probes["sample_probe"].parts]
 
     assert code("end") == code("end")
     assert not set(code("end")) & set(code("start"))
