@@ -5,6 +5,8 @@ rule summary:
         "results/{scale}/all",
     log:
         "results/{scale}/logs/summary.log",
+    params:
+        code=param_of("summary", "code"),
     message:
         "Writing the verdict table of scale {wildcards.scale}."
     shell:

@@ -164,7 +164,8 @@ class Steps:
         return verdicts + [file for paper in built for file in self.figures(paper)]
 
     def _summary(self):
-        return self._everything(), [self.paths.results / "all"]
+        making = Making(("refigure.report.summary",))
+        return self._everything(), [self.paths.results / "all"], lambda: {"code": making}
 
     def _report(self):
         outputs = [self.paths.results / "report.html"]

@@ -30,7 +30,7 @@ def verdict_table(
         for record in records:
             start = f"  {record['id']:<{ids}}  {record['verdict']:<9}  "
             blank = " " * len(start)
-            said = textwrap.wrap(record["statement"], WIDTH - len(start))
+            said = textwrap.wrap(record["statement"], WIDTH - len(start), break_on_hyphens=False)
             lines += [f"{start}{said[0]}", *(blank + line for line in said[1:])]
             if record["reason"]:
                 room = WIDTH - len(start) - 2
