@@ -88,6 +88,8 @@ def main() -> None:
             ratios.append(took[options.every] / took[1e9])
             seconds.append(took[1e9])
             written.append(len(costs) - before)
+        if not costs:
+            sys.exit(f"no job took {options.every:g} s, so none wrote a state: a smaller --every")
         cost = statistics.median(costs)
         length = statistics.median(seconds)
     low, *_, high = sorted(ratios)
