@@ -18,6 +18,7 @@ include: "rules/common.smk"
 
 onstart:
     record_makings()
+    start_warm()
 
 
 localrules:

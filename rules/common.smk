@@ -6,6 +6,7 @@ import sys
 from functools import cache
 from pathlib import Path, PurePosixPath
 
+from refigure import warm
 from refigure.config import Config
 from refigure.errors import UserError
 from refigure.explain.ledger import Ledger
@@ -63,6 +64,12 @@ def steps(scale):
     return SCALES[scale]
 
 
+def start_warm():
+    """Have the jobs fork from one process that has imported torch, where they run on this machine."""
+    if not workflow.deployment_settings.deployment_method:
+        warm.start()
+
+
 def record_makings():
     """Note what the digests of these jobs stand for: `refigure why` names functions and keys by it."""
     for made in SCALES.values():
@@ -85,6 +92,10 @@ def results(scale, *parts):
     """A path under results/<scale>/."""
     return str(PurePosixPath("results", scale, *parts))
 
+
+# A job that Snakemake starts elsewhere runs where it is, in what the queue gave it.
+if "--target-jobs" in sys.argv:
+    warm.forget()
 
 # The jobs read files, not Snakemake's --config: there only the default scale means something.
 for key in config:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from refigure import papermill_ipc, plotting
+from refigure import plotting, warm
 from refigure.plotting import plt
 
 
@@ -184,5 +184,5 @@ def test_verdicts_are_printed_in_the_order_of_their_numbers(tmp_path, capsys):
 
 @pytest.mark.parametrize("temporary", ["/tmp", "/scratch/" + "long/" * 30])
 def test_a_socket_path_is_short_enough_for_every_system(temporary):
-    folder = papermill_ipc.socket_folder(temporary)
+    folder = warm.socket_folder(temporary)
     assert len(f"{folder}/refigure-12345678/kernel-ipc-5") <= 103

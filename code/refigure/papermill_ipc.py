@@ -2,12 +2,14 @@
 
 Over TCP each kernel picks five free ports before it binds them, and kernels that start together
 take each other's. Here a kernel has a folder of its own for its sockets, its connection file and
-what IPython would write into the home directory.
+what IPython would write into the home directory. It starts as `refigure.warm` starts all.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +19,13 @@ from papermill import execute_notebook
 from papermill.engines import NBClientEngine, papermill_engines
 from traitlets.config import Config
 
-# A socket's path is limited to 107 characters on Linux and 103 on macOS.
-_LONGEST = 103
-_LONGEST_NAME = "/kernel-ipc-5"
+from refigure.warm import socket_folder
+
+_KERNEL = {
+    "argv": [sys.executable, "-m", "refigure.warm", "kernel", "{connection_file}"],
+    "display_name": "Python 3",
+    "language": "python",
+}
 
 
 class IpcEngine(NBClientEngine):
@@ -59,6 +65,10 @@ def execute(notebook: Path, log: Path, parameters: Mapping[str, Any], folder: Pa
     """
     with tempfile.TemporaryDirectory(prefix="refigure-", dir=socket_folder()) as own:
         os.environ["JUPYTER_RUNTIME_DIR"] = os.environ["IPYTHONDIR"] = own
+        spec = Path(own) / "kernels" / "python3" / "kernel.json"
+        spec.parent.mkdir(parents=True)
+        spec.write_text(json.dumps(_KERNEL))
+        os.environ["JUPYTER_PATH"] = own
         os.environ["MPLBACKEND"] = "agg"
         os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
         execute_notebook(
@@ -71,14 +81,3 @@ def execute(notebook: Path, log: Path, parameters: Mapping[str, Any], folder: Pa
             cwd=str(folder),
             folder=own,
         )
-
-
-def socket_folder(temporary: str | None = None) -> str:
-    """Where folders for sockets go: the temporary folder, or /tmp where its path is too long.
-
-    Args:
-        temporary: instead of the system's choice (`TMPDIR`).
-    """
-    temporary = temporary or tempfile.gettempdir()
-    own = len("/refigure-12345678")
-    return temporary if len(temporary) + own + len(_LONGEST_NAME) <= _LONGEST else "/tmp"

@@ -1,0 +1,275 @@
+"""`refigure` as a user calls it, and as a job: a fork of a process that has imported what it needs.
+
+A job of the graph often works for less time than Python takes to import torch, pandas or seaborn.
+`start` (called by the Snakefile on one's own machine) makes one process that imports them once, for
+the first job that needs them; the jobs' `refigure` hands its arguments, folder, environment and
+terminal over to it, and waits for a fork that runs them. Signals are passed on, and a job whose
+`refigure` is killed dies as well. Without that process, or where it has ended, the command runs as
+any other. `REFIGURE_WARM=off` in the environment keeps it from being started.
+
+Only the standard library is imported here: it is what each job pays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+_ENV = "REFIGURE_WARM"
+_HEAD = struct.Struct("!I")  # bytes of a job's description
+_ENDED = struct.Struct("!i")  # its exit status; minus a signal's number if that killed it
+_PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+_TORCH = ("torch", "pandas", "pyarrow.parquet", "refigure.cli", "refigure.training.job")
+_FRAMES = ("pandas", "pyarrow.parquet", "refigure.cli", "refigure.stages", "refigure.verdict")
+IMPORTS = {
+    "train": _TORCH,
+    "measure": (*_TORCH, "refigure.measures.members"),
+    "table": _FRAMES,
+    "claim": _FRAMES,
+    "draw": ("refigure.cli", "refigure.stages", "refigure.papermill_ipc"),
+    "kernel": ("ipykernel.kernelapp", "refigure.plotting", "seaborn"),
+}
+"""What the first job of a command has imported for all that follow."""
+
+
+def main() -> int:
+    """The console script: one command, in a fork of the warm process if there is one."""
+    arguments = sys.argv[1:]
+    address = os.environ.get(_ENV)
+    if address and arguments and arguments[0] in IMPORTS:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(address)
+        except OSError:  # it has ended, or is another machine's, or is "off"
+            return _run(arguments)
+        return _hand_over(connection, arguments)
+    return _run(arguments)
+
+
+def start() -> None:
+    """Start the warm process for the jobs of this one; it ends with this one, however that does."""
+    global _warm
+    if _ENV in os.environ or sys.platform != "linux":
+        return
+    address = Path(tempfile.mkdtemp(prefix="refigure-", dir=socket_folder())) / "jobs"
+    # Its standard input is a pipe that closes with this process, or with what `_warm` refers to.
+    _warm = subprocess.Popen(
+        [sys.executable, "-c", "from refigure.warm import serve; serve()", str(address)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    _warm.stdout.readline()  # it listens
+    os.environ[_ENV] = str(address)
+
+
+_warm: subprocess.Popen | None = None
+
+
+def forget() -> None:
+    """Let what this process starts know of no warm process: it runs where that one is not."""
+    os.environ.pop(_ENV, None)
+
+
+def socket_folder(temporary: str | None = None) -> str:
+    """Where folders for sockets go: the temporary folder, or /tmp where its path is too long.
+
+    Args:
+        temporary: instead of the system's choice (`TMPDIR`).
+    """
+    temporary = temporary or tempfile.gettempdir()
+    own = len("/refigure-12345678")
+    longest_name = len("/kernel-ipc-5")
+    # A socket's path is limited to 107 characters on Linux and 103 on macOS.
+    return temporary if len(temporary) + own + longest_name <= 103 else "/tmp"
+
+
+def _run(arguments: list[str], forked: bool = False) -> int:
+    if arguments[:1] == ["kernel"]:
+        from ipykernel.kernelapp import launch_new_instance
+
+        # A kernel watches over its parent; a fork's `refigure` does so in `_hand_over`.
+        watched = ["--IPKernelApp.parent_handle=1"] if forked else []
+        launch_new_instance(argv=["-f", arguments[1], *watched])
+        return 0
+    from refigure.cli import main as command
+
+    return command(arguments)
+
+
+def _hand_over(connection: socket.socket, arguments: list[str]) -> int:
+    """Have the warm process run a command, and wait for its end."""
+    job = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
+    text = json.dumps(job).encode()
+    for number in _PASSED_ON:
+        signal.signal(number, lambda told, _: connection.send(bytes([told])))
+    socket.send_fds(connection, [_HEAD.pack(len(text))], [0, 1, 2])
+    connection.sendall(text)
+    parent = os.getppid()
+    connection.settimeout(1.0)
+    while True:
+        try:
+            answer = connection.recv(_ENDED.size)
+            break
+        except TimeoutError:
+            if arguments[0] == "kernel" and os.getppid() != parent:
+                return 1  # whose notebook it is was killed; closing the connection ends the kernel
+    if not answer:
+        print("refigure: the warm process ended before this job did", file=sys.stderr)
+        return 1
+    [status] = _ENDED.unpack(answer)
+    if status < 0:
+        with contextlib.suppress(OSError):  # KILL has no handler to be put back
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    return status
+
+
+class _Server:
+    """Forks a process for each job, and tells the job's `refigure` how it ended."""
+
+    def __init__(self, address: Path) -> None:
+        self.listening = socket.socket(socket.AF_UNIX)
+        self.listening.bind(str(address))
+        self.listening.listen(512)
+        self.address = address
+        self.jobs: dict[int, socket.socket] = {}  # by the fork's process id
+        self.woken, self.wakes = socket.socketpair()
+        self.woken.setblocking(False)
+        self.wakes.setblocking(False)
+        self.owned = True
+
+    def serve(self) -> None:
+        """Until the owner has ended, and every job with it."""
+        import select
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self.wakes.fileno())
+        owner = sys.stdin.fileno()
+        while self.owned or self.jobs:
+            poll = [
+                self.woken,
+                *self.jobs.values(),
+                *([owner, self.listening] if self.owned else []),
+            ]
+            ready, _, _ = select.select(poll, [], [])
+            if owner in ready:
+                self.owned = False
+            if self.woken in ready:
+                self.woken.recv(4096)
+            for process, connection in list(self.jobs.items()):
+                if connection in ready:
+                    self._told(process, connection)
+            self._bury()
+            if self.listening in ready and self.owned:
+                self._begin(self.listening.accept()[0])
+
+    def close(self) -> None:
+        """Remove the socket and its folder."""
+        self.address.unlink(missing_ok=True)
+        self.address.parent.rmdir()
+
+    def _told(self, process: int, connection: socket.socket) -> None:
+        """Pass signals on to a job; kill it if its `refigure` is gone."""
+        try:
+            numbers = connection.recv(16)
+        except OSError:
+            numbers = b""
+        for number in numbers or bytes([signal.SIGKILL]):
+            os.kill(process, number)
+
+    def _bury(self) -> None:
+        """Tell of the jobs that have ended."""
+        while self.jobs:
+            process, status = os.waitpid(-1, os.WNOHANG)
+            if not process:
+                return
+            connection = self.jobs.pop(process)
+            with contextlib.suppress(OSError):  # nobody waits for it any more
+                connection.sendall(_ENDED.pack(os.waitstatus_to_exitcode(status)))
+            connection.close()
+
+    def _begin(self, connection: socket.socket) -> None:
+        """Read what a job is, import what its command needs, and fork."""
+        head, files, _, _ = socket.recv_fds(connection, _HEAD.size, 3)
+        if len(files) < 3:  # it was killed at once
+            connection.close()
+            return
+        [length] = _HEAD.unpack(head)
+        text = b""
+        while len(text) < length:
+            part = connection.recv(length - len(text))
+            if not part:
+                break
+            text += part
+        if len(text) == length:
+            job = json.loads(text)
+            for module in IMPORTS[job["arguments"][0]]:
+                __import__(module)
+            process = os.fork()
+            if not process:
+                self._become(job, files)
+            self.jobs[process] = connection
+        else:
+            connection.close()
+        for file in files:
+            os.close(file)
+
+    def _become(self, job: dict, files: list[int]) -> NoReturn:
+        """In the fork: be the job, to its end."""
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            for other in (self.listening, self.woken, self.wakes, *self.jobs.values()):
+                other.close()
+            for target, file in enumerate(files):
+                os.dup2(file, target)
+                os.close(file)
+            os.chdir(job["folder"])
+            os.environ.clear()
+            os.environ.update(job["environment"])
+            sys.argv = ["refigure", *job["arguments"]]
+            status = _run(job["arguments"], forked=True)
+        except SystemExit as ended:
+            status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            import atexit
+
+            atexit._run_exitfuncs()
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(status)
+
+
+def serve() -> None:
+    """Be the warm process, at the address that is the only argument."""
+    server = _Server(Path(sys.argv[1]))
+    print("listening", flush=True)
+    try:
+        server.serve()
+    finally:
+        server.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
