@@ -357,12 +357,13 @@ def test_snakemake_retries_a_job_that_the_queue_ended_and_starts_anew_after_it_w
 
     def trainer(snakemake: subprocess.Popen, before: psutil.Process | None) -> psutil.Process:
         """The training process, once it has written a state."""
+        seen: dict[psutil.Process, float] = {}
         while snakemake.poll() is None:
             times = [path.stat().st_mtime for path in scratch.glob("*.state")]
             for one in psutil.Process(snakemake.pid).children(recursive=True):
                 with contextlib.suppress(psutil.Error):
                     new = "train" in one.cmdline() and one != before
-                    if new and max(times, default=0) > one.create_time():
+                    if new and max(times, default=0) > seen.setdefault(one, time.time()):
                         return one
             time.sleep(0.05)
         pytest.fail(f"Snakemake has ended:\n{ended(snakemake)}")
