@@ -67,7 +67,8 @@ def start() -> None:
         [sys.executable, "-c", "from refigure.warm import serve; serve()", str(address)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        start_new_session=True,
+        # Ctrl-C is for the jobs' `refigure`; in a session of its own `nice` would not reach it.
+        process_group=0,
     )
     _warm.stdout.readline()  # it listens
     os.environ[_ENV] = str(address)
