@@ -22,8 +22,8 @@ smoke: $(READY)         ## everything runs: two epochs of each network
 plan: $(READY)          ## what TARGET would run, for how long: make plan TARGET=results/paper/all
 	@refigure plan $(TARGET)
 
-test: $(READY)          ## the tests
-	pytest
+test: $(READY)          ## the tests, CORES at a time
+	pytest -n $(CORES) --dist loadgroup --no-loadscope-reorder
 
 lint: $(READY)          ## format and lint, changing nothing
 	ruff format --check .

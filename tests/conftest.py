@@ -15,6 +15,10 @@ from refigure.graph import Graph
 
 ROOT = Path(__file__).parents[1]
 REMOVED = object()
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+LONG = ("test_workflow", "built_tiny", "test_rnn", "test_resume", "test_survival", "test_training")
+"""What `make test` begins with: the groups that would be waited for if they came last."""
 
 PAPER = {
     "title": "A paper",
@@ -79,7 +83,7 @@ class Project:
         if not file.is_file():
             file, kind = self._file_of(first)
             parts = [kind, first, *parts]
-        content = target = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = target = yaml.load(file.read_text(encoding="utf-8"), LOADER)
         while len(parts) > 1 and isinstance(target.get(parts[0]), dict):
             target = target[parts.pop(0)]
         if value is REMOVED:
@@ -100,7 +104,7 @@ class Project:
 
     def _file_of(self, name: str) -> tuple[Path, str]:
         for file in sorted((self.root / "config/experiments").glob("*.yaml")):
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            content = yaml.load(file.read_text(encoding="utf-8"), LOADER)
             for kind in ("experiments", "probes", "tables"):
                 if name in (content.get(kind) or {}):
                     return file, kind
@@ -109,11 +113,25 @@ class Project:
     def _store(self, file: Path, content: Any) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
 
-        class Plain(yaml.SafeDumper):
+        class Plain(DUMPER):
             def ignore_aliases(self, data: Any) -> bool:
                 return True
 
         file.write_text(yaml.dump(content, Dumper=Plain, sort_keys=False), encoding="utf-8")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under `--dist loadgroup` a file goes to one process, and so do all users of `built_tiny`."""
+    if not getattr(config.option, "loadgroup", False):
+        return
+    groups = {}
+    for item in items:
+        tiny = "built_tiny" in getattr(item, "fixturenames", ())
+        groups[item] = "built_tiny" if tiny else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+    order = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(groups[item], len(LONG)))
 
 
 @pytest.fixture(scope="session")
