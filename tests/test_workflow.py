@@ -33,14 +33,18 @@ def clone(folder: Path) -> Path:
     return folder
 
 
-def snakemake(root: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
-    """Snakemake in a clone, with the clone's own package."""
+def snakemake(
+    root: Path, *arguments: str, check: bool = True, warm: bool = True
+) -> subprocess.CompletedProcess:
+    """Snakemake in a clone, with its own package; if not warm, each job starts from nothing."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(root / "code"),
         "OMP_NUM_THREADS": "1",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
+    if not warm:
+        environment["REFIGURE_WARM"] = "off"
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", *arguments],
         cwd=root,
@@ -182,14 +186,33 @@ def test_a_new_seed_trains_only_its_own_runs(changed):
         assert added not in seeds and len(seeds) == 2
 
 
-def test_cores_do_not_change_a_bit_of_the_tables(built, tmp_path):
+def test_neither_cores_nor_warm_processes_change_a_bit(built, tmp_path):
+    """By the same rules one at a time, each job and kernel a process that starts from nothing."""
     root = clone(tmp_path / "clone")
+    results, theirs = root / "results/smoke", built / "results/smoke"
     tables = ["sphere_a1", "finetune_m1"]
-    snakemake(root, "-c", "1", "--", *[f"results/smoke/tables/{name}.parquet" for name in tables])
-    for name in tables:
-        path = f"results/smoke/tables/{name}.parquet"
-        assert (root / path).read_bytes() == (built / path).read_bytes()
-        assert len(pd.read_parquet(root / path))
+    targets = [results / f"tables/{name}.parquet" for name in tables]
+    targets.append(results / "figures/periodic-behavior/fig_minima.pdf")
+    snakemake(root, "-c", "1", "--", *[str(path.relative_to(root)) for path in targets], warm=False)
+    kinds = {}
+    for path in sorted(results.rglob("*")):
+        name = path.relative_to(results)
+        timed = name.parts[0] in ("logs", "notebooks") or name.name == "run.json"
+        if path.is_file() and not timed:
+            kinds[name.parts[0]] = kinds.get(name.parts[0], 0) + 1
+            assert path.read_bytes() == (theirs / name).read_bytes(), name
+    assert all(kinds.pop(kind) for kind in ("data", "packs", "tables", "measures", "claims"))
+    assert kinds.pop("figures") == 3
+    assert all(len(pd.read_parquet(results / f"tables/{name}.parquet")) for name in tables)
+
+    # What is joined from all papers.
+    joined = ["claims/periodic-behavior.json", "all", "report.html"]
+    shutil.copytree(theirs, results, dirs_exist_ok=True)
+    for name in joined:
+        (results / name).unlink()
+    snakemake(root, "-c", "2", "--", *ALL, warm=False)
+    for name in joined:
+        assert (results / name).read_bytes() == (theirs / name).read_bytes(), name
 
 
 @pytest.mark.parametrize("scale", ["smoke", "demo", "small", "small8", "paper"])
