@@ -1,6 +1,7 @@
 """`docs/columns.md` names every column of every table, and no other."""
 
 import re
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from refigure.training.stack import Stack
 ROOT = Path(__file__).parents[1]
 
 
+@cache
 def documented() -> dict[str, list[str]]:
     """Table -> its columns as the page lists them."""
     text = (ROOT / "docs/columns.md").read_text(encoding="utf-8")
@@ -35,6 +37,7 @@ def documented() -> dict[str, list[str]]:
     return found
 
 
+@cache
 def written() -> dict[str, dict]:
     """The tables of the configuration."""
     tables = {}

@@ -242,6 +242,7 @@ def test_a_killed_process_and_an_uninterrupted_one_give_the_same_bytes(tmp_path,
     """A real `refigure train`: KILL, then TERM, each a random while after its first state."""
     optimiser = ["optimiser: {name: sphere_sgd, elr: 0.01}", "optimiser: {name: sgd, lr: 0.1}"]
     text = "experiments:" + SLOW.replace("@", optimiser[seed])
+    text = text.replace("epochs: 24", "epochs: 12").replace("epoch: 12", "epoch: 6")
     graph = prepared(graph_of(project(tmp_path, text)))
     [pack] = packs(graph, "slow")
     folder, scratch = graph.paths.pack(pack.name), graph.paths.state(pack.name)
