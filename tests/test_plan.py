@@ -232,7 +232,7 @@ def test_differences_come_with_their_standard_errors(built_tiny, other):
     assert table["matched"] == 4 and column["n"] == 2
     assert column["difference"] == pytest.approx(0.15)  # 0.1 and 0.2
     assert column["se"] == pytest.approx(0.05)
-    said = text_of_comparison(found)
+    said = text_of_comparison(found).replace(str(other), "other")  # however long its path is
     assert "<-" in said and max(map(len, said.splitlines())) <= 80
 
 
