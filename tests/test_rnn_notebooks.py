@@ -126,7 +126,7 @@ def gates(task: str) -> pd.DataFrame:
 def latency(task: str) -> pd.DataFrame:
     configs = ("LLLCLL", "LLLLLL") if task in ("sentiment", "topics") else ("LCRL", "LLRL")
     rows = [
-        (config, seed, net, time, 0.9 * time, 1.2 * time, 1e-7, 8, 9, macs)
+        (config, seed, net, time, time / 60, 0.9 * time / 60, 1.2 * time / 60, 1e-7, 8, 9, macs)
         for config in configs
         for seed in range(3)
         for net, time, macs in (("full", 60, 9000), ("compacted", 20, 300))

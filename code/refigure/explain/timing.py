@@ -79,7 +79,8 @@ class Times:
         self._code: dict[str, Mapping[str, str]] = {}
         self._timed: dict[str, Any] = {}
         with contextlib.suppress(UserError):  # not there yet, or damaged
-            self._timed = read_json(self.path)
+            stored = read_json(self.path)  # null: the data were not there then, but may be now
+            self._timed = {key: timed for key, timed in stored.items() if timed is not None}
 
     # ------------------------------------------------------------------ past jobs
 

@@ -129,8 +129,10 @@ def log_alpha(group: Group) -> Iterator[dict[str, Any]]:
 def latency(group: Group, steps: int = 200, repeats: int = 50) -> Iterator[dict[str, Any]]:
     """Time of a step for one text at a time, of the whole network and of the compacted one.
 
-    Both run the same code, turn by turn; a language model predicts at every step. `difference` is
-    the largest between outputs of the compacted network and those of the masked one, on real text.
+    Both run the same code, turn by turn; a language model predicts at every step. `latency_share`
+    is the time over that of the whole network in the same turn: a machine that is busy, or slows
+    its clock, slows both. `difference` is the largest between outputs of the compacted network and
+    those of the masked one, on real text.
 
     Args:
         steps: words or characters of the text that is timed.
@@ -149,12 +151,13 @@ def latency(group: Group, steps: int = 200, repeats: int = 50) -> Iterator[dict[
     timed = np.resize(timed, steps)
     measured = timings(list(nets.values()), timed, repeats)
     for (name, net), spent in zip(nets.items(), measured):
-        low, middle, high = np.quantile(spent / steps * 1e6, [0.25, 0.5, 0.75])
+        low, middle, high = np.quantile(spent / measured[0], [0.25, 0.5, 0.75])
         yield {
             "net": name,
-            "latency_us": float(middle),
-            "latency_low_us": float(low),
-            "latency_high_us": float(high),
+            "latency_us": float(np.median(spent)) / steps * 1e6,
+            "latency_share": float(middle),
+            "latency_share_low": float(low),
+            "latency_share_high": float(high),
             "difference": difference(member, net, texts),
             "n_x": net.vectors.shape[1] if net.w_x is not None else len(net.vectors) - 1,
             "n_h": len(net.w_h),
@@ -163,15 +166,18 @@ def latency(group: Group, steps: int = 200, repeats: int = 50) -> Iterator[dict[
 
 
 def timings(nets: Sequence[Compact], tokens: np.ndarray, repeats: int) -> np.ndarray:
-    """Seconds of each network for one text, taken turn by turn: (networks, repeats)."""
+    """Seconds of each network for one text, taken turn by turn: (networks, repeats).
+
+    Of the processor's time: on a busy machine the clock also counts the turns of others, at random.
+    """
     spent = np.empty((len(nets), repeats))
     for net in nets:
         net.outputs(tokens)
     for repeat in range(repeats):
         for place, net in enumerate(nets):
-            began = time.perf_counter()
+            began = time.process_time()
             net.outputs(tokens)
-            spent[place, repeat] = time.perf_counter() - began
+            spent[place, repeat] = time.process_time() - began
     return spent
 
 

@@ -123,7 +123,8 @@ def most(findings: Mapping[str, Finding], tasks: Sequence[str], needed: int) -> 
         if names
     )
     joined = all_of(*findings.values())
-    joined = replace(joined, verdict=verdict, reason=f"needed in {needed} of {len(tasks)}: {told}")
+    told = f"needed in {needed:g} of {len(tasks)}: {told}"
+    joined = replace(joined, verdict=verdict, reason=told)
     return part_of(counted(joined), list(findings), tasks)
 
 
