@@ -82,7 +82,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
     "model": {
         "convnet": Entry(
             "refigure.models.convnet",
-            {"k": int, "norm": _one_of("batch", "batch_affine", "none", "weight")},
+            {"k": int, "norm": _one_of("batch", "batch_affine", "none", "weight"), "depth": 4},
         ),
         "resnet18": Entry(
             "refigure.models.resnet", {"k": int, "norm": _one_of("batch", "batch_affine")}

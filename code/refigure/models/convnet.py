@@ -1,4 +1,4 @@
-"""A network of four convolutions: with batch norm, weight norm, or no normalisation."""
+"""A network of three or four convolutions: with batch norm, weight norm, or no normalisation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ from refigure.models.layers import (
 Norm = Literal["batch", "batch_affine", "none", "weight"]
 
 
-def build(channels: int, size: int, classes: int, *, k: int, norm: Norm = "batch") -> Model:
+def build(
+    channels: int, size: int, classes: int, *, k: int, norm: Norm = "batch", depth: int = 4
+) -> Model:
     """The ConvNet of width k: convolutions of k, 2k, 4k and 8k filters of 3x3, then a linear layer.
 
     The source's last two max pools, 2x2 and 4x4, are one global max pool here: the same function
@@ -41,9 +43,11 @@ def build(channels: int, size: int, classes: int, *, k: int, norm: Norm = "batch
             (ConvNetSI); "batch_affine": with them (ConvNetSIAf); "none": biases and no
             normalisation (ConvNetNoBN); "weight": each filter is g v / ||v||, g = ||v|| at
             initialisation and never trained, without batch norm and biases.
+        depth: 4, or 3 without the widest convolution: where little data is to be learned, so that
+            it is not learned at once.
 
     Raises:
-        ValueError: `norm` is unknown, or `size` is below 8.
+        ValueError: `norm` or `depth` is unknown, or `size` is below 8.
 
     Source: Kodryan et al. 2022, arXiv:2209.03695, the authors' code.
     """
@@ -51,9 +55,11 @@ def build(channels: int, size: int, classes: int, *, k: int, norm: Norm = "batch
         raise ValueError(
             f"norm of convnet must be one of {', '.join(get_args(Norm))}, got {norm!r}"
         )
+    if depth not in (3, 4):
+        raise ValueError(f"depth of convnet must be 3 or 4, got {depth}")
     if size < 8:
         raise ValueError(f"convnet needs images of at least 8x8 pixels, got size {size}")
-    return ConvNet(channels, classes, k, norm)
+    return ConvNet(channels, classes, k, norm, depth)
 
 
 @dataclass(frozen=True)
@@ -64,16 +70,21 @@ class ConvNet:
     classes: int
     k: int
     norm: Norm
+    depth: int = 4
 
     @property
     def stacking(self) -> Stacking:
         return "grouped"
 
     @property
+    def _numbers(self) -> range:
+        return range(1, self.depth + 1)
+
+    @property
     def _parameters(self) -> dict[str, Parameter]:
         parameters = {}
         inputs = self.channels
-        for number in range(1, 5):
+        for number in self._numbers:
             outputs = self.k * 2 ** (number - 1)
             conv = f"conv{number}"
             shape, fan_in = (outputs, inputs, 3, 3), 9 * inputs
@@ -101,12 +112,12 @@ class ConvNet:
     def normalised(self) -> dict[str, int]:
         if self.norm not in ("batch", "batch_affine"):
             return {}
-        return {f"norm{number}": self.k * 2 ** (number - 1) for number in range(1, 5)}
+        return {f"norm{number}": self.k * 2 ** (number - 1) for number in self._numbers}
 
     def initial(self, generator: Generator, head_generator: Generator) -> dict[str, Tensor]:
         values = draw(self._parameters, generator, head_generator)
         if self.norm == "weight":
-            for number in range(1, 5):
+            for number in self._numbers:
                 values[f"conv{number}.g"] = values[f"conv{number}.v"].flatten(1).norm(dim=1)
         return values
 
@@ -114,7 +125,7 @@ class ConvNet:
         self, parameters: Mapping[str, Tensor], images: Tensor, statistics: Statistics
     ) -> Tensor:
         x = images
-        for number in range(1, 5):
+        for number in self._numbers:
             x = self._convolve(x, f"conv{number}", parameters)
             if self.norm in ("batch", "batch_affine"):
                 norm = f"norm{number}"
