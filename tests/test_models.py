@@ -1,5 +1,7 @@
 """The models, alone and stacked, and batch norm's four modes."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -143,6 +145,16 @@ def test_an_unknown_norm_and_tiny_images_are_refused_by_name(room):
         room.build(3, 32, 10, k=4, norm="layer")
     with pytest.raises(ValueError, match="size 4"):
         room.build(3, 4, 10, k=4)
+
+
+def test_convnet_of_depth_3_has_no_widest_convolution():
+    model = convnet.build(1, 8, 10, k=8, depth=3)
+    values = model.initial(seeded(0), seeded(1))
+    shapes = {name: tuple(value.shape) for name, value in values.items()}
+    assert shapes.pop("linear.weight") == (10, 32) and shapes.pop("linear.bias") == (10,)
+    assert sum(math.prod(shape) for shape in shapes.values()) == 9 * (8 + 8 * 16 + 16 * 32)
+    with pytest.raises(ValueError, match="depth of convnet must be 3 or 4, got 5"):
+        convnet.build(1, 8, 10, k=8, depth=5)
 
 
 def test_convnet_on_32_pixels_is_the_network_of_the_paper():
