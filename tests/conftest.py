@@ -184,3 +184,12 @@ def graph(projects: Callable[[], Project]) -> Callable[..., Graph]:
 def ids(graph: Graph) -> set[str]:
     """The ids of all runs of a graph."""
     return set(graph.owned[0])
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A coarse PNG and no layout, where only a figure's numbers are looked at."""
+    from refigure import plotting
+
+    monkeypatch.setattr(plotting, "PNG_DPI", 40)
+    monkeypatch.setitem(plotting.mpl.rcParams, "figure.constrained_layout.use", False)

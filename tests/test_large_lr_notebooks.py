@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+import drawing
 import large_lr_world
 import numpy as np
 import pandas as pd
@@ -79,39 +80,15 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def notebook(key: tuple[str, str]) -> Path:
-    return (ROOT / "code/notebooks" / key[0] / f"{FIGURES[key]['notebook']}.ipynb").resolve()
-
-
-OWN = sorted({notebook(key) for key in FIGURES})
+OWN = sorted({drawing.notebook(key[0], figure) for key, figure in FIGURES.items()})
 
 
 def draw(
     key: tuple[str, str], folder: Path, kind: str, target: Path, scale: str = "demo"
 ) -> pd.DataFrame:
-    """Run the notebook's cells in this process, and read the CSV it wrote."""
-    written = FIGURES[key]
-    tables = {
-        name: str(folder / kind / f"{table}.parquet") for name, table in written["tables"].items()
-    }
-    settings = {**written.get("parameters", {}), "caption": written["caption"], "scale": scale}
-    settings["published"] = written.get("published", {})
-    claims = {"C2": str(folder / "C2.json")} if kind == "full" else {}
-    names: dict = {}
-    for cell in json.loads(notebook(key).read_text())["cells"]:
-        if cell["cell_type"] == "code":
-            exec(compile("".join(cell["source"]), str(key), "exec"), names)
-            if "parameters" in cell["metadata"].get("tags", []):
-                given = {"tables": tables, "settings": settings, "claims": claims}
-                names |= {**given, "target": str(target)}
-    return pd.read_csv(f"{target}.csv")
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """A coarse PNG and no layout, where only the numbers are looked at."""
-    monkeypatch.setattr(plotting, "PNG_DPI", 40)
-    monkeypatch.setitem(plotting.mpl.rcParams, "figure.constrained_layout.use", False)
+    """Draw a figure from made-up tables, with a verdict where they have rows."""
+    claims = {"C2": folder / "C2.json"} if kind == "full" else {}
+    return drawing.draw(key[0], FIGURES[key], folder / kind, target, scale, claims)
 
 
 @pytest.mark.parametrize("key", [*SHAPES, ("where-large-lrs", "fig18")], ids="/".join)

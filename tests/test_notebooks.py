@@ -9,11 +9,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import drawing
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from refigure import plotting
 from refigure.tables import decay, sphere, toy
 
 ROOT = Path(__file__).parents[1]
@@ -202,44 +202,10 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def parameters(figure: str, folder: Path, kind: str, target: Path, scale: str = "demo") -> dict:
-    """What `stages.draw` gives to the notebook."""
-    written = FIGURES[figure]
-    tables = {
-        name: str(folder / kind / f"{table}.parquet")
-        for name, table in written.get("tables", {}).items()
-    }
-    settings = {
-        **written.get("parameters", {}),
-        "caption": written["caption"],
-        "scale": scale,
-        "published": written.get("published", {}),
-    }
-    found = claims(folder) if kind == "full" else {}
-    return {"tables": tables, "claims": found, "target": str(target), "settings": settings}
-
-
-def cells(figure: str) -> list[dict]:
-    notebook = FIGURES[figure]["notebook"]
-    return json.loads((NOTEBOOKS / f"{notebook}.ipynb").read_text())["cells"]
-
-
 def draw(figure: str, folder: Path, kind: str, target: Path, scale: str = "demo") -> pd.DataFrame:
-    """Run the notebook's cells in this process, and read the CSV it wrote."""
-    names: dict = {}
-    for cell in cells(figure):
-        if cell["cell_type"] == "code":
-            exec(compile("".join(cell["source"]), figure, "exec"), names)
-            if "parameters" in cell["metadata"].get("tags", []):
-                names |= parameters(figure, folder, kind, target, scale)
-    return pd.read_csv(f"{target}.csv")
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """A coarse PNG and no layout, where only the numbers are looked at."""
-    monkeypatch.setattr(plotting, "PNG_DPI", 40)
-    monkeypatch.setitem(plotting.mpl.rcParams, "figure.constrained_layout.use", False)
+    """Draw a figure from made-up tables, with verdicts where they have rows."""
+    found = claims(folder) if kind == "full" else {}
+    return drawing.draw("three-regimes", FIGURES[figure], folder / kind, target, scale, found)
 
 
 @pytest.mark.parametrize("figure", [*SHAPES, "figA_A5", "figA_A9"])
@@ -337,7 +303,8 @@ def test_eight_kernels_start_together(folder, tmp_path):
         cell = dict(notebook["cells"][-1], id="probe", source=probe)
         notebook["cells"].append(cell)
         (own / "in.ipynb").write_text(json.dumps(notebook))
-        given = parameters(figures[number], folder, "full", own / "figure")
+        figure, verdicts = FIGURES[figures[number]], claims(folder)
+        given = drawing.parameters(figure, folder / "full", own / "figure", "demo", verdicts)
         command = [sys.executable, "-c", KERNEL, own / "in.ipynb", own / "out.ipynb"]
         subprocess.run([*command, json.dumps(given)], check=True, capture_output=True)
         return json.loads((own / "out.ipynb").read_text())

@@ -6,11 +6,11 @@ import json
 import re
 from pathlib import Path
 
+import drawing
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from refigure import plotting
 from refigure.tables import decay
 
 ROOT = Path(__file__).parents[1]
@@ -164,40 +164,12 @@ def folder(tmp_path_factory) -> Path:
 
 
 def draw(figure: str, folder: Path, kind: str, target: Path, scale: str = "demo") -> pd.DataFrame:
-    """Run the notebook's cells in this process, and read the CSV it wrote."""
-    written = FIGURES[figure]
-    given = {
-        "tables": {
-            name: str(folder / kind / f"{table}.parquet")
-            for name, table in written.get("tables", {}).items()
-        },
-        "claims": {},
-        "target": str(target),
-        "settings": {
-            **written.get("parameters", {}),
-            "caption": written["caption"],
-            "scale": scale,
-            "published": written.get("published", {}),
-        },
-    }
-    names: dict = {}
-    for cell in cells(written["notebook"]):
-        if cell["cell_type"] == "code":
-            exec(compile("".join(cell["source"]), figure, "exec"), names)
-            if "parameters" in cell["metadata"].get("tags", []):
-                names |= given
-    return pd.read_csv(f"{target}.csv")
+    """Draw a figure from made-up tables."""
+    return drawing.draw("periodic-behavior", FIGURES[figure], folder / kind, target, scale)
 
 
 def cells(notebook: str) -> list[dict]:
     return json.loads((NOTEBOOKS / f"{notebook}.ipynb").read_text())["cells"]
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """A coarse PNG and no layout, where only the numbers are looked at."""
-    monkeypatch.setattr(plotting, "PNG_DPI", 40)
-    monkeypatch.setitem(plotting.mpl.rcParams, "figure.constrained_layout.use", False)
 
 
 DRAWN = [figure for figure in SHAPES if FIGURES[figure]["notebook"] != "tab_claims"]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from itertools import product
 from pathlib import Path
 
+import drawing
 import large_lr_world
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
-from refigure import plotting
 from refigure.data.ticks import Ticks
 from refigure.measures import features as measure
 from refigure.measures.members import Group, Member
@@ -184,33 +183,8 @@ def made(tmp_path_factory) -> Path:
 
 
 def draw(figure: str, folder: Path, target: Path, scale: str = "demo") -> pd.DataFrame:
-    """Run a notebook's cells in this process as `stages.draw` does, and read the CSV it wrote."""
-    written = PAPER["figures"][figure]
-    path = ROOT / f"code/notebooks/where-large-lrs/{written['notebook']}.ipynb"
-    given = {
-        "tables": {key: str(folder / f"{name}.parquet") for key, name in written["tables"].items()},
-        "claims": {},
-        "target": str(target),
-        "settings": {
-            **written.get("parameters", {}),
-            "scale": scale,
-            "published": written.get("published", {}),
-        },
-    }
-    names: dict = {}
-    for cell in json.loads(path.read_text())["cells"]:
-        if cell["cell_type"] == "code":
-            exec(compile("".join(cell["source"]), figure, "exec"), names)
-            if "parameters" in cell["metadata"].get("tags", []):
-                names |= given
-    return pd.read_csv(f"{target}.csv")
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """A coarse PNG and no layout, where only the numbers are looked at."""
-    monkeypatch.setattr(plotting, "PNG_DPI", 40)
-    monkeypatch.setitem(plotting.mpl.rcParams, "figure.constrained_layout.use", False)
+    """Draw a figure from made-up tables."""
+    return drawing.draw("where-large-lrs", PAPER["figures"][figure], folder, target, scale)
 
 
 @pytest.mark.parametrize("figure", MINE)

@@ -1,6 +1,6 @@
 """`refigure` as a user calls it, and as a job: a fork of a process that has imported what it needs.
 
-A job of the graph often works for less time than Python takes to import torch, pandas or seaborn.
+A job of the graph often works for less time than Python takes to import torch, pandas or matplotlib.
 `start` (called by the Snakefile on one's own machine) makes one process that imports them once, for
 the first job that needs them; the jobs' `refigure` hands its arguments, folder, environment and
 terminal over to it, and waits for a fork that runs them. Signals are passed on, and a job whose
@@ -37,7 +37,7 @@ IMPORTS = {
     "table": _FRAMES,
     "claim": _FRAMES,
     "draw": ("refigure.cli", "refigure.stages", "refigure.papermill_ipc"),
-    "kernel": ("ipykernel.kernelapp", "refigure.plotting", "seaborn"),
+    "kernel": ("ipykernel.kernelapp", "refigure.plotting"),
 }
 """What the first job of a command has imported for all that follow."""
 

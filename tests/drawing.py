@@ -1,0 +1,57 @@
+"""A figure's notebook, run in the test's own process as `stages.draw` runs it in another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).parents[1]
+
+
+def notebook(paper: str, figure: Mapping) -> Path:
+    """The notebook of a figure, as its paper's file in `config/papers/` has it."""
+    return (ROOT / "code/notebooks" / paper / f"{figure['notebook']}.ipynb").resolve()
+
+
+def parameters(
+    figure: Mapping,
+    tables: Path,
+    target: Path,
+    scale: str = "demo",
+    claims: Mapping[str, Path] | None = None,
+) -> dict:
+    """What `stages.draw` gives to a notebook.
+
+    Args:
+        figure: as in the paper's file.
+        tables: folder of `<table>.parquet`.
+        target: path of the figure without a suffix.
+        claims: id -> record of the verdict.
+    """
+    own = figure.get("tables", {}).items()
+    return {
+        "tables": {name: str(tables / f"{table}.parquet") for name, table in own},
+        "claims": {claim: str(path) for claim, path in (claims or {}).items()},
+        "target": str(target),
+        "settings": {
+            **figure.get("parameters", {}),
+            "caption": figure["caption"],
+            "scale": scale,
+            "published": figure.get("published", {}),
+        },
+    }
+
+
+def draw(paper: str, figure: Mapping, tables: Path, target: Path, *others) -> pd.DataFrame:
+    """Run a notebook's cells, and read the CSV that they wrote; arguments as of `parameters`."""
+    path = notebook(paper, figure)
+    names: dict = {}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), str(path), "exec"), names)
+            if "parameters" in cell["metadata"].get("tags", []):
+                names |= parameters(figure, tables, target, *others)
+    return pd.read_csv(f"{target}.csv")
