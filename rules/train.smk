@@ -8,8 +8,6 @@ rule train:
         run="results/{scale}/packs/{pack}/run.json",
     log:
         "results/{scale}/logs/train/{pack}.log",
-    benchmark:
-        "results/{scale}/logs/train/{pack}.tsv"
     threads: 1
     resources:
         gpu=resource("train", "gpu", experiment=True),
