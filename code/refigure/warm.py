@@ -1,6 +1,6 @@
 """`refigure` as a user calls it, and as a job: a fork of a process that has imported what it needs.
 
-A job of the graph often works for less time than Python takes to import torch, pandas or matplotlib.
+A job of the graph often works for less time than Python takes to import torch or matplotlib.
 `start` (called by the Snakefile on one's own machine) makes one process that imports them once, for
 the first job that needs them; the jobs' `refigure` hands its arguments, folder, environment and
 terminal over to it, and waits for a fork that runs them. Signals are passed on, and a job whose
