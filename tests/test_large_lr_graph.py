@@ -63,8 +63,10 @@ def test_every_table_of_how_large_lrs_is_one_of_where_large_lrs_or_made_of_them(
             assert name in theirs or set(graph.table(name).tables.values()) <= theirs
 
 
-def test_at_demo_both_papers_draw_the_same_runs_of_all_but_the_main_setup(graph_at):
+def test_at_demo_the_sphere_runs_of_three_regimes_are_large_lr_runs(graph_at):
     graph = graph_at("demo")
+    assert set(runs_of(graph, "sphere_m1")) <= set(runs_of(graph, "lr_pretrained_border"))
+    assert set(runs_of(graph, "finetune_m1")) <= set(runs_of(graph, "lr_finetuned_border"))
     for table in ("sphere_m2", "sphere_m3", "sphere_m4"):
         assert set(runs_of(graph, table)) <= set(runs_of(graph, "lr_pretrained_others"))
     assert set(runs_of(graph, "finetune_m3")) <= set(runs_of(graph, "lr_finetuned_others"))

@@ -21,6 +21,7 @@ from refigure.tables import large_lr, ticks
 ROOT = Path(__file__).parents[1]
 SETUPS = {
     "main": ["convnet_c10"],
+    "border": ["convnet_c10"],
     "others": ["resnet_c10", "convnet_c100", "resnet_c100"],
     "practical": ["practical_c10", "practical_c100"],
     "vit": ["vit_c10", "vit_c100"],
