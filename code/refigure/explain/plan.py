@@ -15,9 +15,9 @@ from refigure.explain.staleness import Staleness
 from refigure.explain.timing import Times
 from refigure.steps import Step
 
-JOB_S = {"prepare": 4.0, "train": 4.0, "measure": 4.0, "table": 2.0, "figure": 4.0, "claim": 2.0}
-JOB_S |= {"verdicts": 1.0, "summary": 1.0, "report": 2.0, "index": 1.0}
-"""Core-seconds of a job besides what it is for: mostly starting Python and importing torch."""
+JOB_S = {"prepare": 3.0, "train": 1.5, "measure": 1.5, "table": 0.5, "figure": 3.0, "claim": 0.5}
+JOB_S |= {"verdicts": 0.5, "summary": 0.5, "report": 3.0, "index": 0.5}
+"""Core-seconds of a job besides what it is for, as a fork of the warm process."""
 OTHER_BYTES = {"table": 40e3, "figure": 400e3, "measure": 40e3, "claim": 4e3}
 
 
@@ -150,7 +150,7 @@ def _assumptions(
         )
     if rows and any(row["train"] for row in rows.values()):
         said.append("every network trains to its last epoch, none stops or diverges early")
-    said.append("a job costs besides what JOB_S of explain/plan.py says: 1 to 4 s to start")
+    said.append("a job costs besides what JOB_S of explain/plan.py says: 0.5 to 3 s to start")
     lost = [row["experiment"] for row in rows.values() if row["unknown"]]
     if lost:
         said.append(f"not in the sums, since code or data are not there: {', '.join(lost)}")
