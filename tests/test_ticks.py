@@ -273,5 +273,5 @@ def test_an_average_goes_on_from_a_state_in_its_midst_bit_for_bit(points):
 
 
 def test_an_average_that_would_begin_before_the_first_step_is_refused(points):
-    with pytest.raises(ValueError, match="steps from -4"):
+    with pytest.raises(UserError, match="5 states, 5 steps apart, up to epoch 2 begins before"):
         training([spec(0.01)], points, [{"average": {"count": 5, "steps": 5, "to": 2}}])

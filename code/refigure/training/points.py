@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from refigure.catalogue import named
+from refigure.errors import UserError
 from refigure.models.layers import Statistics
 from refigure.training.stack import Stack
 
@@ -98,11 +99,14 @@ def first_step(average: Mapping[str, int], per_epoch: int) -> int:
     """The first step whose weights an average takes that counts backwards in steps.
 
     Raises:
-        ValueError: it is not after the initial state.
+        UserError: it is not after the initial state.
     """
     first = average["to"] * per_epoch - (average["count"] - 1) * average["steps"]
     if first < 1:
-        raise ValueError(f"averages steps from {first} on, of {per_epoch} an epoch: {average}")
+        raise UserError(
+            f"an average of {average['count']} states, {average['steps']} steps apart, up to epoch"
+            f" {average['to']} begins before the initial state: an epoch has {per_epoch} steps here"
+        )
     return first
 
 
