@@ -8,6 +8,7 @@ validation data of the original ones (section 5.5).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -68,15 +69,13 @@ def fewer_neurons(networks: pd.DataFrame) -> Finding:
     Args:
         networks: of `tables.rnn.networks`.
     """
-    findings, noted = {}, []
-    for task in have(networks, TASKS, "W", "W+N"):
-        name = f"{task}: neurons, W+N less W"
-        fewer = change(networks, task, "n_h", "W", "W+N")
-        findings[task] = below(fewer, 0, name=name, clearly=True)
-        if task in CLASSIFICATION:
-            fair = change(networks, task, "n_h", "W+Voc", "W+N")
-            noted.append(_noted(f"{task}: neurons, W+N less W+Voc", fair))
-    return _with(every(findings, TASKS), noted)
+    return _against_w(
+        networks,
+        "W+N",
+        "neurons",
+        below,
+        lambda task, other: change(networks, task, "n_h", other, "W+N"),
+    )
 
 
 def more_constant_gates(networks: pd.DataFrame, tasks: int) -> Finding:
@@ -141,15 +140,13 @@ def better_compression(networks: pd.DataFrame) -> Finding:
     Args:
         networks: of `tables.rnn.networks`.
     """
-    findings, noted = {}, []
-    for task in have(networks, TASKS, "W", "W+G+N"):
-        name = f"{task}: log compression, W+G+N less W"
-        gain = log_ratio(networks, task, "compression", "W", "W+G+N")
-        findings[task] = above(gain, 0, name=name, clearly=True)
-        if task in CLASSIFICATION:
-            fair = log_ratio(networks, task, "compression", "W+Voc", "W+G+N")
-            noted.append(_noted(f"{task}: log compression, W+G+N less W+Voc", fair))
-    return _with(every(findings, TASKS), noted)
+    return _against_w(
+        networks,
+        "W+G+N",
+        "log compression",
+        above,
+        lambda task, other: log_ratio(networks, task, "compression", other, "W+G+N"),
+    )
 
 
 def cheaper_forward_pass(networks: pd.DataFrame, latency: pd.DataFrame, tasks: int) -> Finding:
@@ -282,6 +279,31 @@ def levels_help(networks: pd.DataFrame, tasks: int) -> Finding:
         for task in have(networks, TASKS, "W+N", "W+G", "W+G+N")
     }
     return most(findings, TASKS, tasks)
+
+
+def _against_w(
+    networks: pd.DataFrame,
+    method: str,
+    what: str,
+    judge: Callable[..., Finding],
+    effect: Callable[[str, str], Estimate | None],
+) -> Finding:
+    """A method against W in every task; in classification its effect against W+Voc is noted.
+
+    Args:
+        networks: of `tables.rnn.networks`.
+        method: that is judged.
+        what: name of the number.
+        judge: whether an effect is above or below 0.
+        effect: of a task and the other method.
+    """
+    findings, noted = {}, []
+    for task in have(networks, TASKS, "W", method):
+        name = f"{task}: {what}, {method} less W"
+        findings[task] = judge(effect(task, "W"), 0, name=name, clearly=True)
+        if task in CLASSIFICATION:
+            noted.append(_noted(f"{name}+Voc", effect(task, "W+Voc")))
+    return _with(every(findings, TASKS), noted)
 
 
 def _share(networks: pd.DataFrame, gates: str) -> pd.Series:
