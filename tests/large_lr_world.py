@@ -45,7 +45,6 @@ def world(setup: str = "convnet_c10", seeds: int = 4) -> dict[str, pd.DataFrame]
                     "test_accuracy_mean": accuracy,
                     "test_accuracy_std": 0.05 if name == "1" else 2.0,
                     "converged": name == "1",
-                    "falling": name == "1",
                     "chance": 10.0,
                 }
             )

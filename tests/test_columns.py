@@ -41,17 +41,8 @@ def documented() -> dict[str, list[str]]:
 def written() -> dict[str, dict]:
     """The tables of the configuration."""
     tables = {}
-    for file in (
-        "regime_tables",
-        "figure_tables",
-        "rnn_tables",
-        "large_lr_tables",
-        "ticks",
-        "vit",
-        "periodic_tables",
-    ):
-        path = ROOT / f"config/experiments/{file}.yaml"
-        tables |= yaml.safe_load(path.read_text(encoding="utf-8"))["tables"]
+    for path in sorted((ROOT / "config/experiments").glob("*.yaml")):
+        tables |= yaml.safe_load(path.read_text(encoding="utf-8")).get("tables", {})
     return tables
 
 

@@ -107,6 +107,9 @@ SPOILED = {
         "C3", "averaged", "plr == 0.05", "test_accuracy", lambda old: old + 20),
     "averages gain in regime 1": (
         "C3", "averaged", "plr == 0.003", "test_accuracy", lambda old: old + 3),
+    "averages of many are worse than fine-tuning": (
+        "C3", "averaged", "count == 10 and plr in [0.02, 0.03]", "test_accuracy",
+        lambda old: old - 9),
     "averages of regime 3 are no guess": ("C3", "averaged", "plr == 1", "test_accuracy", 40.0),
     "the fine-tuning rate matters in 2A": (
         "C4", "finetuned", "plr == 0.03 and flr == 0.01", "test_accuracy", lambda old: old + 5),

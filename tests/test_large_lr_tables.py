@@ -23,7 +23,7 @@ def test_pre_training_is_read_at_its_epoch_and_over_the_last_ones():
     assert row["test_accuracy"] == 80
     assert row["test_accuracy_mean"] == pytest.approx(70)  # epochs 4 to 6
     assert row["test_accuracy_std"] == pytest.approx(np.std([60, 70, 80]))
-    assert row["converged"] and row["falling"] and row["chance"] == 10
+    assert row["converged"] and row["chance"] == 10
     by_accuracy = large_lr.pretrained(6, 3, converged_accuracy=97, net=run).iloc[0]
     assert not by_accuracy["converged"]  # 50 % of the training set
 

@@ -245,7 +245,7 @@ def test_weight_norm_begins_as_the_plain_network():
 @pytest.mark.parametrize(("room", "norm"), NETS, ids=IDS)
 def test_a_stack_gives_what_its_networks_give_one_at_a_time(room, norm, mode, dtype):
     # float64 shows that the arithmetic is the same; float32 rounds to 1e-5 over four layers and to
-    # 1e-4 (as design.md allows) over twenty, where a ReLU at zero may flip: gradients jump then
+    # 1e-4 over twenty, where a ReLU at zero may flip: gradients jump then
     share = 1e-12 if dtype == torch.float64 else 1e-5 if room is convnet else 1e-4
     model = room.build(3, 16, 10, k=4, norm=norm)
     parameters = {name: value.to(dtype) for name, value in stacked(model, 3).items()}

@@ -10,7 +10,9 @@ import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "code/notebooks").glob("*/*.ipynb"))
 LIBRARIES = {"numpy", "pandas"}
-WRAPPING = {"three-regimes", "periodic-behavior"}
+NAMES = {"refigure": {"plotting"}, "refigure.plotting": {"plt"}, "functools": {"partial"}}
+"""What is imported by name: of ours `plotting` alone, whose code is in a figure's fingerprint."""
+WRAPPING = {"three-regimes"}
 """Papers whose table of claims wraps its texts by `textwrap`."""
 
 
@@ -31,3 +33,5 @@ def test_a_notebook_is_committed_clean_and_short(path):
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Import):
                 assert {name.name for name in node.names} <= allowed
+            if isinstance(node, ast.ImportFrom):
+                assert {name.name for name in node.names} <= NAMES.get(node.module, set())

@@ -13,9 +13,10 @@ import pytest
 from conftest import ROOT
 from engine import graph_of, project
 from refigure import fingerprint
-from refigure.config import Config
+from refigure.config import SOURCE_KEYS, Config
 from refigure.errors import UserError
 from refigure.explain.asking import asked
+from refigure.explain.calibration import EMBEDDED
 from refigure.explain.compare import compare
 from refigure.explain.compare import text as text_of_comparison
 from refigure.explain.export import export
@@ -29,7 +30,9 @@ from refigure.files import read_json
 from refigure.graph import Graph
 from tiny import ALL, checkout, copied, edit, refigure
 
-DEMO_S = 2500  # core-seconds that all experiments may take at demo: design.md, section 9
+DEMO_S = 2500
+"""Core-seconds that all experiments may take at demo: half an hour on two cores, with tables and
+figures."""
 
 
 @pytest.fixture(autouse=True)
@@ -260,6 +263,16 @@ def test_a_figure_is_redrawn_from_the_archive_by_the_documented_command(built_ti
     refigure(root, *command.split()[1:])
     assert (root / "results/tiny/figures/sample/fig1.csv").read_bytes() == before
     assert (root / "results/tiny/figures/sample/fig1.pdf").stat().st_size > 0
+
+
+def test_equal_files_give_an_equal_archive(built_tiny, tmp_path):
+    graph = Graph(Config(built_tiny), "tiny")
+    first, second = (export(graph, tmp_path / name)["archive"] for name in ("a.tar.gz", "b.tgz"))
+    assert Path(first).read_bytes() == Path(second).read_bytes()
+
+
+def test_sources_that_are_timed_without_a_download_are_kinds_of_sources():
+    assert set(EMBEDDED) <= set(SOURCE_KEYS)
 
 
 def test_an_archive_is_refused_where_verdicts_are_missing_or_its_name_is_no_tar(tmp_path):

@@ -15,7 +15,7 @@ import pytest
 COMMAND = """
 import sys
 from refigure import warm
-warm.IMPORTS = {"do": ("decimal",)}
+warm.IMPORTS = {"do": ("decimal",), "bad": ("no_such_module",)}
 def run(arguments, forked=False):
     exec(arguments[1], {})
     return 0
@@ -50,10 +50,10 @@ class Owner:
         )
         self.address = Path(self.process.stdout.readline().strip())
 
-    def job(self, program: str, **options) -> subprocess.Popen:
+    def job(self, program: str, command: str = "do", **options) -> subprocess.Popen:
         """A `refigure do PROGRAM` under this owner."""
         return subprocess.Popen(
-            [sys.executable, "-c", COMMAND + "sys.exit(warm.main())", "do", program],
+            [sys.executable, "-c", COMMAND + "sys.exit(warm.main())", command, program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -115,6 +115,13 @@ def test_an_error_in_a_job_is_its_traceback_and_leaves_the_next_unharmed(owner):
     assert "ZeroDivisionError" in job.communicate()[1] and job.returncode == 1
     job = owner.job("print('well')")
     assert job.communicate()[0] == "well\n" and job.returncode == 0
+
+
+def test_a_module_that_cannot_be_imported_ends_no_job_but_its_own(owner):
+    waiting = owner.job("import sys; print('ready', flush=True); print(sys.stdin.read())")
+    assert waiting.stdout.readline() == "ready\n"
+    assert owner.job("import sys; sys.exit(3)", "bad").wait(20) == 3
+    assert waiting.communicate("well")[0] == "well\n" and waiting.returncode == 0
 
 
 def test_a_signal_reaches_the_job_and_a_job_that_dies_of_it_dies_for_its_caller(owner):

@@ -206,7 +206,7 @@ def test_neither_cores_nor_warm_processes_change_a_bit(built, tmp_path):
     assert all(len(pd.read_parquet(results / f"tables/{name}.parquet")) for name in tables)
 
 
-@pytest.mark.parametrize("scale", ["smoke", "demo", "small", "small8", "paper"])
+@pytest.mark.parametrize("scale", ["smoke", "demo", "small", "small8", "shakespeare", "paper"])
 def test_the_whole_graph_of_a_scale_dry_runs(scale, tmp_path):
     root = clone(tmp_path / "clone")
     jobs, seconds = cpu_seconds(lambda: would_run(root, f"results/{scale}/all"))

@@ -10,6 +10,7 @@ runs is known and counted, and asking for their targets says in one line what is
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -320,6 +321,12 @@ def value_of(shape: Any, written: Any, where: str) -> Any:
     if isinstance(shape, Optional):
         return None if written is None else typed(written, shape.kind, where)
     return typed(written, shape if isinstance(shape, type) else type(shape), where)
+
+
+def absent(modules: Iterable[str]) -> list[str]:
+    """Of modules that entries name, those whose code is not written yet."""
+    entries = {entry.module: entry for kind in CATALOGUE.values() for entry in kind.values()}
+    return sorted(module for module in set(modules) if not entries[module].there())
 
 
 def named(kind: str, name: str) -> ModuleType:

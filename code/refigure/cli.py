@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -99,19 +100,23 @@ def _parser() -> argparse.ArgumentParser:
         one.set_defaults(run=run)
         return one
 
-    command("prepare", _prepare, "read a source and write its prepared arrays", "data")
+    command(
+        "prepare", _stage("prepare", "data"), "read a source and write its prepared arrays", "data"
+    )
     one = command("train", _train, "train a pack, or adopt what other packs hold of it", "pack")
     one.add_argument("--state-every", type=_seconds, default=60.0, help="seconds between states")
-    command("measure", _measure, "measure one part of a probe", "part")
-    command("table", _table, "compute a table", "table")
+    command("measure", _stage("measure", "part"), "measure one part of a probe", "part")
+    command("table", _stage("table", "table"), "compute a table", "table")
     one = command("draw", _draw, "execute the notebooks of a paper or of one figure", "paper")
     one.add_argument("figure", nargs="?", help="without it all of the paper")
     one.add_argument("--log", type=Path, help="where the notebook is executed; under logs/ if not")
-    command("claim", _claim, "decide one claim", "paper", "claim")
-    command("verdicts", _verdicts, "join the verdicts of a paper", "paper")
-    one = command("index", _index, "list the runs of an experiment", "experiment")
+    command("claim", _stage("claim", "paper", "claim"), "decide one claim", "paper", "claim")
+    command("verdicts", _stage("verdicts", "paper"), "join the verdicts of a paper", "paper")
+    one = command(
+        "index", _stage("index", "experiment", "to"), "list the runs of an experiment", "experiment"
+    )
     one.add_argument("--to", type=Path, required=True, help="a .tsv file")
-    command("summary", _summary, "write the verdict table of all papers")
+    command("summary", _stage("write_summary"), "write the verdict table of all papers")
     command("report", _report, "write report.html")
     one = command("prune", _prune, "list packs that no configuration names, or remove them")
     one.add_argument("--yes", action="store_true", help="remove them")
@@ -120,10 +125,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _prepare(options: argparse.Namespace) -> None:
-    from refigure import stages
+def _stage(name: str, *arguments: str) -> Callable[[argparse.Namespace], None]:
+    """The command that runs a stage with some of its arguments; torch is imported only then."""
 
-    stages.prepare(_graph(options), options.data)
+    def run(options: argparse.Namespace) -> None:
+        from refigure import stages
+
+        getattr(stages, name)(_graph(options), *(getattr(options, key) for key in arguments))
+
+    return run
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -138,18 +148,6 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _measure(options: argparse.Namespace) -> None:
-    from refigure import stages
-
-    stages.measure(_graph(options), options.part)
-
-
-def _table(options: argparse.Namespace) -> None:
-    from refigure import stages
-
-    stages.table(_graph(options), options.table)
-
-
 def _draw(options: argparse.Namespace) -> None:
     from refigure import stages
 
@@ -158,30 +156,6 @@ def _draw(options: argparse.Namespace) -> None:
         log = options.log or graph.paths.log(options.paper, figure)
         log.parent.mkdir(parents=True, exist_ok=True)
         stages.draw(graph, options.paper, figure, log)
-
-
-def _claim(options: argparse.Namespace) -> None:
-    from refigure import stages
-
-    stages.claim(_graph(options), options.paper, options.claim)
-
-
-def _verdicts(options: argparse.Namespace) -> None:
-    from refigure import stages
-
-    stages.verdicts(_graph(options), options.paper)
-
-
-def _index(options: argparse.Namespace) -> None:
-    from refigure import stages
-
-    stages.index(_graph(options), options.experiment, options.to)
-
-
-def _summary(options: argparse.Namespace) -> None:
-    from refigure import stages
-
-    stages.write_summary(_graph(options))
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -23,7 +23,6 @@ SOURCE_KEYS = {
     "reference": {},
     "weights": {"path": str, "sha256": str},
     "torchvision_weights": {"name": str},
-    "made": {},
 }
 PAPER_KEYS = {
     "title": str,

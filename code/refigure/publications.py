@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from refigure.catalogue import CATALOGUE
+from refigure.catalogue import absent
 from refigure.config import Config
 from refigure.errors import UserError
 from refigure.reading import Keys, suggest
@@ -75,8 +75,7 @@ class Publications(Selections):
         for name in self.paper(slug).get("experiments", []):
             for run in self.runs(name, f"config/papers/{slug}.yaml")[:1]:
                 names.update(run.spec.modules())
-        entries = {entry.module: entry for kind in CATALOGUE.values() for entry in kind.values()}
-        return sorted(name for name in names if not entries[name].there())
+        return absent(names)
 
     def figures(self, slug: str) -> dict[str, Figure]:
         """A paper's figures, in order."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from refigure.catalogue import CATALOGUE, named
+from refigure.catalogue import CATALOGUE, absent, named
 from refigure.data.archives import refuse_oversized
 from refigure.errors import UserError
 from refigure.experiments import Run
@@ -64,8 +64,7 @@ def refuse_unbuilt(pack: Pack, name: str) -> None:
         UserError: names it.
     """
     spec = pack.runs[0].spec
-    entries = {entry.module: entry for kind in CATALOGUE.values() for entry in kind.values()}
-    missing = [module for module in pack.modules if not entries[module].there()]
+    missing = absent(pack.modules)
     if spec.precision != "float32":
         missing.append(f"precision {spec.precision}")
     if spec.start and spec.start["take"] == "backbone":

@@ -8,7 +8,7 @@
     )
     record = claim_record("C7", "Starting in R2 gives better minima.", finding, ["fig2"])
 
-The law (`docs/design.md`, section 6) and how it is read here:
+The law (`docs/design.md`, Verdicts) and how it is read here:
 
 - `holds`: the predicate is true as written. Where the specification writes "by more than 2 standard
   errors", that margin is part of the predicate, asked for by `clearly=True`. Where it does not, the
@@ -32,6 +32,8 @@ from typing import Literal
 import numpy as np
 
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
+ABSENT = "not at this scale"
+"""Why a claim is undecided whose runs are not in a scale."""
 
 _STUDENT_T = {2: 12.706204736174694, 3: 4.302652729749462, 4: 3.182446305283708}
 """Two-sided 95 % quantile at n - 1 degrees of freedom; a table, as scipy.stats loads slowly."""
@@ -163,6 +165,17 @@ class Finding:
                 _finite(number, name)
 
 
+def over_seeds(values: Sequence[float] | np.ndarray) -> Estimate | None:
+    """The estimate over seeds; None where there is no value, or one is missing or infinite."""
+    numbers = np.asarray(values, dtype=float)
+    return Estimate.of(numbers, "seeds") if len(numbers) and np.isfinite(numbers).all() else None
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """A plain number; None where it is missing or infinite, so could not be had."""
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
 def paired(
     a_values: Sequence[float] | np.ndarray, b_values: Sequence[float] | np.ndarray, n_of: str
 ) -> Estimate:
@@ -257,6 +270,13 @@ def exact(
 def missing(reason: str) -> Finding:
     """Undecided for want of data: "source not configured", "not at this scale", "no run of M2"."""
     return Finding(UNDECIDED, reason)
+
+
+def recorded(name: str, number: Number) -> Finding:
+    """A number that decides nothing; one that is not finite could not be had."""
+    if not isinstance(number, Estimate):
+        number = finite_or_none(number)
+    return exact(True, numbers={name: number})
 
 
 def all_of(*findings: Finding) -> Finding:
@@ -402,8 +422,6 @@ def claim_record(id: str, statement: str, finding: Finding, figures: Sequence[st
     Numbers and thresholds keep the order in which the predicate names them. A deterministic number
     has null for `se`, `n` and `n_of`; one that could not be had has null for `value` too.
     `threshold` maps names to a bound or [low, high]; null where nothing was compared.
-
-    Source: `docs/design.md`, section 6.
     """
     return {
         "id": id,

@@ -13,6 +13,7 @@ Only the standard library is imported here: it is what each job pays.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -216,8 +217,10 @@ class _Server:
             text += part
         if len(text) == length:
             job = json.loads(text)
-            for module in IMPORTS[job["arguments"][0]]:
-                __import__(module)
+            # What cannot be imported the job itself will say, with its traceback.
+            with contextlib.suppress(Exception):
+                for module in IMPORTS[job["arguments"][0]]:
+                    importlib.import_module(module)
             process = os.fork()
             if not process:
                 self._become(job, files)

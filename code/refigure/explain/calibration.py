@@ -39,7 +39,7 @@ from refigure.training.stack import Stack
 
 QUICK_S = 0.1  # a step longer than this is timed once, and its passes on an eighth of a batch
 REPEATS = 5
-EMBEDDED = ("digits", "made", "interpreter_text")
+EMBEDDED = ("digits", "reference")  # kinds of sources that are there without a download
 LARGE = 4096  # objects of data that are no images: passes over more count as steps
 
 
@@ -112,11 +112,7 @@ def _specs(run: Run, pack: Pack, data: Any, device: torch.device) -> list[Spec]:
 
 def _together(run: Run, pack: Pack, batches: int) -> dict[str, list[dict[str, Any]]]:
     """The recorders that measure together, by their names, here after every step."""
-    records = {
-        name: record
-        for record in map(json.loads, sorted(pack.wanted.records))
-        if (name := record["name"])
-    }
+    records = {record["name"]: record for record in map(json.loads, sorted(pack.wanted.records))}
     return {
         names: [{**records[name], "every": {"steps": 1}} for name in names.split("+")]
         for names in measures(run, pack.wanted, batches)

@@ -6,6 +6,7 @@ data, no training, no GPU.
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 from collections.abc import Iterator
@@ -62,7 +63,13 @@ def export(graph: Graph, path: Path) -> dict[str, Any]:
             )
     top = f"refigure-{graph.scale.name}"
     count = 0
-    with whole(path) as temporary, tarfile.open(temporary, "w:gz", compresslevel=6) as archive:
+    with (
+        whole(path) as temporary,
+        temporary.open("wb") as stream,
+        # Neither a name nor a time in gzip's header: equal files give an equal archive.
+        gzip.GzipFile("", "wb", 6, stream, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as archive,
+    ):
         for file in sorted(_files(graph)):
             name = f"{top}/{file.relative_to(graph.config.root).as_posix()}"
             archive.add(file, name, recursive=False, filter=_plain)

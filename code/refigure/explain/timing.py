@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from refigure.catalogue import CATALOGUE
+from refigure.catalogue import absent
 from refigure.errors import UserError
 from refigure.experiments import Run, Wanted
 from refigure.explain.holdings import Holdings
@@ -23,6 +23,7 @@ from refigure.explain.shapes import shape_of
 from refigure.files import read_json, write_json
 from refigure.graph import Graph
 from refigure.packs import Pack
+from refigure.report.wording import on_cpu
 from refigure.spec import Spec, canonical, digest
 from refigure.training.clocks import epoch_is_due
 
@@ -105,7 +106,7 @@ class Times:
                 if trained < 1 or about["status"] not in ("finished", "stopped"):
                     continue
                 work = same_work(run.spec, Wanted.from_json(about["wanted"]))
-                seconds = about.get("core_seconds") if _on_cpu(about["device"]) else None
+                seconds = about.get("core_seconds") if on_cpu(about["device"]) else None
                 found[work]["epoch"].append((seconds or about["seconds"]) / trained)
                 found[work]["stopped"].append(trained / len(run.own_epochs))
             sizes = sum(path.stat().st_size for path in folder.glob("*")) if runs else 0
@@ -160,7 +161,7 @@ class Times:
         made = [self._code[pack.name], self.graph.config.user["device"]]
         key = digest([same_work(run.spec, pack.wanted), *made])
         if key not in self._timed:
-            if not self.may_time or not _there(pack):
+            if not self.may_time or absent(pack.modules):
                 return None
             from refigure.explain.calibration import calibrate
 
@@ -173,16 +174,6 @@ class Times:
     def _store(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self._timed, self.path)
-
-
-def _on_cpu(device: str) -> bool:
-    return device.endswith(("linux", "darwin", "win32"))
-
-
-def _there(pack: Pack) -> bool:
-    """Whether the code that trains a pack is written."""
-    entries = {entry.module: entry for kind in CATALOGUE.values() for entry in kind.values()}
-    return all(entries[module].there() for module in pack.modules)
 
 
 def measures(run: Run, wanted: Wanted, batches: int) -> Mapping[str, int]:

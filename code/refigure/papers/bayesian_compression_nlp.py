@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from refigure.papers.rnn import (
-    ABSENT,
     CLASSIFICATION,
     LANGUAGE,
     TASKS,
@@ -22,9 +21,9 @@ from refigure.papers.rnn import (
     every,
     have,
     log_ratio,
-    over_seeds,
 )
 from refigure.verdict import (
+    ABSENT,
     Estimate,
     Finding,
     above,
@@ -33,6 +32,7 @@ from refigure.verdict import (
     at_most,
     below,
     missing,
+    over_seeds,
 )
 
 NAMES = {"W": "SparseVD", "W+Voc": "SparseVD-Voc"}

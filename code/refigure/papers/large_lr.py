@@ -24,6 +24,7 @@ from refigure.tables.large_lr import (
     regime,
 )
 from refigure.verdict import (
+    ABSENT,
     Estimate,
     Finding,
     above,
@@ -33,14 +34,15 @@ from refigure.verdict import (
     at_most,
     below,
     exact,
+    finite_or_none,
     missing,
     monotone,
     part_of,
+    recorded,
     spearman,
     within,
 )
 
-ABSENT = "not at this scale"
 PAIRS = ("low-high", "swa-high", "swa-low")
 BARRIERS = ("train_barrier", "test_barrier")
 
@@ -120,7 +122,7 @@ def optimum_above_threshold(
         return all_of(*findings)
 
     frames = {"pretrained": pretrained, "finetuned": finetuned}
-    return _over_setups(judge, bounds, setups, needs_2a=True, **frames)
+    return _over_setups(judge, bounds, setups, without_2a=refuted, **frames)
 
 
 def narrow_interval(
@@ -146,7 +148,7 @@ def narrow_interval(
         width = float(np.log10(optimal.max() / optimal.min()))
         findings = [at_most(width, decades, name="decades of the optimal interval")]
         grid = np.sort(frames["finetuned"]["plr"].unique())
-        findings.append(_noted("decades of the grid's steps, median", _step(grid)))
+        findings.append(recorded("decades of the grid's steps, median", _step(grid)))
         if share is not None and not np.isfinite(edges["eta23"]):
             findings.append(missing("regime 2 has no end on the grid"))
         elif share is not None:
@@ -203,7 +205,7 @@ def averaging(
         return all_of(*findings)
 
     frames = {"pretrained": pretrained, "finetuned": finetuned, "averaged": averaged}
-    return _over_setups(judge, bounds, None, needs_2a=True, **frames)
+    return _over_setups(judge, bounds, None, without_2a=refuted, **frames)
 
 
 def indifferent_to_flr(
@@ -237,10 +239,10 @@ def indifferent_to_flr(
         else:
             less = outside - ratio * inside
             other = f"spread in 2B, PLR {outside_plr:g}, less {ratio:g} times that"
-            findings += [at_least(less, 0, name=other), _noted("spread in 2B", outside)]
+            findings += [at_least(less, 0, name=other), recorded("spread in 2B", outside)]
         return all_of(*findings)
 
-    return _over_setups(judge, bounds, None, needs_2a=True, finetuned=finetuned)
+    return _over_setups(judge, bounds, None, without_2a=refuted, finetuned=finetuned)
 
 
 def one_basin(
@@ -274,7 +276,7 @@ def one_basin(
                 findings.append(below(worst, barrier, name=name))
         return all_of(*findings)
 
-    return _over_setups(judge, bounds, setups, needs_2a=True, geometry=geometry)
+    return _over_setups(judge, bounds, setups, without_2a=refuted, geometry=geometry)
 
 
 def separate_basins(
@@ -387,7 +389,7 @@ def useful_frequencies(
             ]
         return all_of(*findings)
 
-    return _over_setups(judge, bounds, None, needs_2a=True, bands=bands)
+    return _over_setups(judge, bounds, None, without_2a=missing, bands=bands)
 
 
 def sparse_features(
@@ -414,7 +416,7 @@ def sparse_features(
             findings.append(above(gain, 0, name=f"{name}, clearly", clearly=gain is not None))
         return all_of(*findings)
 
-    return _over_setups(judge, bounds, None, needs_2a=True, features=features)
+    return _over_setups(judge, bounds, None, without_2a=missing, features=features)
 
 
 def sparsity_stays(features: pd.DataFrame, bounds: pd.DataFrame, points: float) -> Finding:
@@ -431,7 +433,7 @@ def sparsity_stays(features: pd.DataFrame, bounds: pd.DataFrame, points: float) 
         name = "best feature in 2A, fine-tuned less before"
         return at_least(_paired(after, before), -points, name=name)
 
-    return _over_setups(judge, bounds, None, needs_2a=True, features=features)
+    return _over_setups(judge, bounds, None, without_2a=missing, features=features)
 
 
 def features_at_the_ends(
@@ -459,7 +461,7 @@ def features_at_the_ends(
             above(_paired(gaps["2A"], gaps["1"]), 0, name=f"gap of rank 1 to {rank}, 2A less 1"),
         )
 
-    return _over_setups(judge, bounds, None, needs_2a=True, features=features)
+    return _over_setups(judge, bounds, None, without_2a=missing, features=features)
 
 
 def _of_rank(features: pd.DataFrame, stage: str, regime: str, rank: int) -> pd.Series:
@@ -499,7 +501,7 @@ def slow_convergence(
     if possible > ratio:
         findings.append(above(growth, ratio, name="times at the last PLR over the first"))
     else:
-        findings.append(_noted("times at the last PLR over the first", growth))
+        findings.append(recorded("times at the last PLR over the first", growth))
         findings.append(missing(f"the cap allows a factor of {possible:.3g}, not {ratio:g}"))
 
     def judge(edges: dict, frames: Frames) -> Finding:
@@ -508,7 +510,7 @@ def slow_convergence(
         name = f"best converged less fine-tuned from 2A, PLR {inside[0]:g}"
         return below(_paired(longest[1], inside[1]), 0, name=name)
 
-    findings.append(_over_setups(judge, bounds, None, needs_2a=True, finetuned=finetuned))
+    findings.append(_over_setups(judge, bounds, None, without_2a=missing, finetuned=finetuned))
     return all_of(*findings)
 
 
@@ -558,7 +560,7 @@ def spread_of_norms(norms: pd.DataFrame, order: Sequence[str]) -> Finding:
         above(_paired(spread[more], spread[less]), 0, name=f"std of log10 norm, {more} - {less}")
         for less, more in pairwise(order)
     ]
-    findings += [_noted(f"std, {stage}", Estimate.of(spread[stage], "seeds")) for stage in order]
+    findings += [recorded(f"std, {stage}", Estimate.of(spread[stage], "seeds")) for stage in order]
     return all_of(*findings)
 
 
@@ -667,11 +669,11 @@ def same_interval(
             _is_best(best(runs), best(_in(runs, ["2A"])), name, "2A") for name, runs in tops.items()
         ]
         apart = [np.log10(best(runs)[0]) for runs in tops.values()]
-        gap = _or_none(abs(apart[0] - apart[1]))
+        gap = finite_or_none(abs(apart[0] - apart[1]))
         return all_of(*findings, at_most(gap, decades, name="decades between the optima"))
 
     frames = {"finetuned": finetuned, "averaged": averaged}
-    return _over_setups(judge, bounds, setups, needs_2a=True, **frames)
+    return _over_setups(judge, bounds, setups, without_2a=refuted, **frames)
 
 
 def too_large(
@@ -714,7 +716,8 @@ def bad_restart(
 ) -> Finding:
     """B6: at the highest FLR fine-tuning from regime 3 ends where training from scratch at it does.
 
-    Scratch is pre-training with that FLR as PLR, as long as fine-tuning lasts or longer.
+    Scratch is pre-training with that FLR as PLR, which may last longer or shorter than fine-tuning
+    (how-large-lrs, trap 4).
 
     Args:
         pretrained, finetuned, bounds: of `tables.large_lr`.
@@ -763,7 +766,7 @@ def _over_setups(
     judge: Judge,
     bounds: pd.DataFrame,
     setups: Sequence[str] | None,
-    needs_2a: bool = False,
+    without_2a: Callable[[str], Finding] | None = None,
     **frames: pd.DataFrame,
 ) -> Finding:
     """The conjunction of a predicate over setups; numbers have the setup's name where several are.
@@ -771,8 +774,9 @@ def _over_setups(
     Args:
         judge: (borders of a setup, its rows of each frame with their `regime`) -> finding.
         setups: that the claim names; None: those at hand.
-        needs_2a: the claim is about 2A: without regime 2 it cannot be told, and where regime 2
-            shows but no PLR of it is as good as regime 1, it fails (where-large-lrs, section 5.6).
+        without_2a: of a claim about 2A, what it comes to where regime 2 shows but no PLR of it is
+            as good as regime 1: C2 to C5a are `refuted` (where-large-lrs, section 5.6), others
+            cannot be told and are `missing`.
     """
     findings = {}
     for edges in bounds.to_dict("records"):
@@ -788,8 +792,8 @@ def _over_setups(
             findings[setup] = missing("no PLR converges for all seeds: regime 1 is not seen")
         elif not any(frame["regime"].isin(["2A", "2B"]).any() for frame in own.values()):
             findings[setup] = missing("no PLR in regime 2")
-        elif needs_2a and not np.isfinite(edges["eta2AB"]):
-            findings[setup] = exact(False, reason="2A is empty")
+        elif without_2a and not np.isfinite(edges["eta2AB"]):
+            findings[setup] = without_2a("2A is empty")
         else:
             findings[setup] = judge(edges, own)
     if not findings:
@@ -798,6 +802,11 @@ def _over_setups(
         findings = {setup: _named(setup, finding) for setup, finding in findings.items()}
     finding = all_of(*findings.values())
     return part_of(finding, list(findings), setups) if setups else finding
+
+
+def refuted(reason: str) -> Finding:
+    """Fails, whatever else is measured."""
+    return exact(False, reason=reason)
 
 
 def _named(setup: str, finding: Finding) -> Finding:
@@ -822,7 +831,7 @@ def _is_best(top: Best, inside: Best, what: str, where: str) -> Finding:
 
     Another cell that is better by less than two standard errors leaves it open.
     """
-    noted = _noted(f"best PLR of {what}", top[0])
+    noted = recorded(f"best PLR of {what}", top[0])
     if top[0] == inside[0]:
         return noted
     lost = _paired(inside[1], top[1])
@@ -860,15 +869,6 @@ def _paired(first: pd.Series, second: pd.Series) -> Estimate | None:
     """The mean difference over the seeds that both have; None where there is none."""
     difference = (first - second).dropna()
     return Estimate.of(difference.to_numpy(), "seeds") if len(difference) else None
-
-
-def _noted(name: str, value: Estimate | float) -> Finding:
-    """A number that decides nothing."""
-    return exact(True, numbers={name: value if isinstance(value, Estimate) else _or_none(value)})
-
-
-def _or_none(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _step(grid: np.ndarray) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from refigure.verdict import (
+    ABSENT,
     Estimate,
     Finding,
     above,
@@ -19,11 +20,11 @@ from refigure.verdict import (
     at_most,
     exact,
     missing,
+    recorded,
     spearman,
     within,
 )
 
-ABSENT = "not at this scale"
 ORDER = {"converging": 0, "single jump": 1, "periodic": 2, "equilibrium": 3}
 CELL = ["lr", "wd"]
 
@@ -97,8 +98,8 @@ def mechanism(
     growth = known["growth"]
     inside = growth.between(slope_min, slope_max)
     return all_of(
-        _noted("median slope of log ELR over 2 lr wd", growth.median()),
-        _noted("share of calm halves within", inside.mean()),
+        recorded("median slope of log ELR over 2 lr wd", growth.median()),
+        recorded("share of calm halves within", inside.mean()),
         at_least(float(growth.min()), slope_min, name=f"smallest of {len(known)} slopes"),
         at_most(float(growth.max()), slope_max, name=f"largest of {len(known)} slopes"),
         at_least(
@@ -156,7 +157,7 @@ def shorter_periods(runs: pd.DataFrame, correlation: float, count: float) -> Fin
     name = f"rank correlation of lr wd and period, {len(found)} runs"
     return all_of(
         at_most(rank, correlation, name=name),
-        *(_noted(f"period, {_cell(run)}", run["mean_period"]) for _, run in found.iterrows()),
+        *(recorded(f"period, {_cell(run)}", run["mean_period"]) for _, run in found.iterrows()),
     )
 
 
@@ -244,7 +245,7 @@ def equilibrium_steps(
             findings.append(
                 within(run["step_ratio"], ratio_min, ratio_max, name=f"step ratio, {where}")
             )
-            findings.append(_noted(f"sampled at epochs, {where}", run["step_ratio_sampled"]))
+            findings.append(recorded(f"sampled at epochs, {where}", run["step_ratio_sampled"]))
     return all_of(*findings)
 
 
@@ -265,9 +266,9 @@ def times_in_bounds(periods: pd.DataFrame) -> Finding:
     return all_of(
         at_most(float(early.sum()), 0, name=f"of {len(known)} periods, below the lower bound"),
         at_most(float(late.sum()), 0, name=f"of {len(known)} periods, above the upper bound"),
-        _noted("below it with the gradient through the jump", float(through.sum())),
-        _noted("median of time over the lower bound", _ratio(known, "time_min")),
-        _noted("median of time over the upper bound", _ratio(known, "time_max")),
+        recorded("below it with the gradient through the jump", float(through.sum())),
+        recorded("median of time over the lower bound", _ratio(known, "time_min")),
+        recorded("median of time over the upper bound", _ratio(known, "time_max")),
     )
 
 
@@ -300,23 +301,18 @@ def remains(
         most = float(own["jumps"].max())
         name = f"most jumps, {words}"
         if family in optional:
-            findings.append(_noted(name, most))
+            findings.append(recorded(name, most))
         elif most >= jumps or absence_decides:
             findings.append(at_least(most, jumps, name=name))
         else:
             finding = missing(f"{words}: {most:g} of {jumps:g} jumps within the budget")
-            findings.append(all_of(finding, _noted(name, most)))
+            findings.append(all_of(finding, recorded(name, most)))
     return all_of(*findings)
 
 
 def _ratio(periods: pd.DataFrame, bound: str) -> float | None:
     known = periods[periods[bound] > 0]
     return float((known["time"] / known[bound]).median()) if len(known) else None
-
-
-def _noted(name: str, value: float | None) -> Finding:
-    """A number that is recorded and decides nothing."""
-    return exact(True, numbers={name: None if pd.isna(value) else float(value)})
 
 
 def _cell(run: Mapping[str, object]) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from refigure.verdict import (
+    ABSENT,
     FAILS,
     HOLDS,
     UNDECIDED,
@@ -28,20 +29,12 @@ from refigure.verdict import (
 CLASSIFICATION = ("sentiment", "topics")
 LANGUAGE = ("characters", "words")
 TASKS = (*CLASSIFICATION, *LANGUAGE)
-ABSENT = "not at this scale"
 
 
 def by_seed(networks: pd.DataFrame, task: str, method: str, column: str) -> pd.Series:
     """seed -> value of the networks of a task and method; empty where there is none."""
     own = networks[(networks["task"] == task) & (networks["method"] == method)]
     return own.set_index("seed")[column].astype(float)
-
-
-def over_seeds(values: pd.Series) -> Estimate | None:
-    """The estimate over seeds; None where there is no value, or one is missing or infinite."""
-    if not len(values) or not np.isfinite(values).all():
-        return None
-    return Estimate.of(values.to_numpy(), "seeds")
 
 
 def difference(first: pd.Series, second: pd.Series) -> Estimate | None:

@@ -7,7 +7,6 @@ validation data of the original ones (section 5.5).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -15,7 +14,6 @@ import pandas as pd
 from scipy.special import gammaincc
 
 from refigure.papers.rnn import (
-    ABSENT,
     CLASSIFICATION,
     LANGUAGE,
     TASKS,
@@ -26,17 +24,18 @@ from refigure.papers.rnn import (
     have,
     log_ratio,
     most,
-    over_seeds,
 )
 from refigure.verdict import (
+    ABSENT,
     Estimate,
     Finding,
     above,
     all_of,
     at_most,
     below,
-    exact,
     missing,
+    over_seeds,
+    recorded,
 )
 
 GATES = ("i", "f", "g", "o")
@@ -231,8 +230,10 @@ def structure_by_task(networks: pd.DataFrame, difference: float, p_value: float)
     counts = own.groupby("task")[[f"n_{gate}" for gate in GATES]].sum()
     statistic, chance = independence(counts.to_numpy(float))
     findings.append(below(chance, p_value, name="p of independence of task and gate"))
-    noted = [_noted("chi-squared", statistic)]
-    noted += [_noted(f"{task}: share of output gates", share) for task, share in estimates.items()]
+    noted = [recorded("chi-squared", statistic)]
+    noted += [
+        recorded(f"{task}: share of output gates", share) for task, share in estimates.items()
+    ]
     return counted(all_of(*findings, *noted))
 
 
@@ -302,19 +303,13 @@ def _against_w(
         name = f"{task}: {what}, {method} less W"
         findings[task] = judge(effect(task, "W"), 0, name=name, clearly=True)
         if task in CLASSIFICATION:
-            noted.append(_noted(f"{name}+Voc", effect(task, "W+Voc")))
+            noted.append(recorded(f"{name}+Voc", effect(task, "W+Voc")))
     return _with(every(findings, TASKS), noted)
 
 
 def _share(networks: pd.DataFrame, gates: str) -> pd.Series:
     """Gates over surviving neurons; NaN where none survives."""
     return networks[gates] / networks["n_h"].where(networks["n_h"] > 0)
-
-
-def _noted(name: str, number: Estimate | float | None) -> Finding:
-    """A number that decides nothing."""
-    known = number is None or isinstance(number, Estimate) or math.isfinite(number)
-    return exact(True, numbers={name: number if known else None})
 
 
 def _with(finding: Finding, noted: list[Finding]) -> Finding:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from refigure.tables.sphere import best_cells, borders, majority, regime_at
 from refigure.verdict import (
+    ABSENT,
     HOLDS,
     Estimate,
     Finding,
@@ -25,15 +26,17 @@ from refigure.verdict import (
     at_most,
     below,
     exact,
+    finite_or_none,
     missing,
     monotone,
+    over_seeds,
     paired,
     part_of,
+    recorded,
     spearman,
     within,
 )
 
-ABSENT = "not at this scale"
 LEVELS = {"train_loss": "loss", "effective_gradient_norm": "gradient norm"}
 
 
@@ -69,7 +72,7 @@ def three_regimes(regimes: pd.DataFrame, families: Sequence[str], count: float) 
         edges = borders(runs).query("seed == -1").iloc[0]
         noted = {"last_r1": "last R1", "first_r2": "first R2", "last_r2": "last R2"}
         noted |= {"first_r3": "first R3", "epochs": "epochs"}
-        findings += [_noted(f"{family}: {words}", edges[edge]) for edge, words in noted.items()]
+        findings += [recorded(f"{family}: {words}", edges[edge]) for edge, words in noted.items()]
     have = own["family"].str.split(" ").str[0].unique()
     return part_of(all_of(*findings), have, families)
 
@@ -163,7 +166,7 @@ def same_equilibrium(regimes: pd.DataFrame, switched: pd.DataFrame, difference: 
                     reason = f"no seed has ELR {elr:g} both from {plr:g} and from the start"
                     findings.append(missing(reason))
                     continue
-                ratio = _over_seeds(own[seeds] / fresh.loc[seeds, column] - 1)
+                ratio = over_seeds(own[seeds] / fresh.loc[seeds, column] - 1)
                 name = f"{level} at ELR {elr:g} from {plr:g}, relative difference"
                 findings.append(within(ratio, -difference, difference, name=name))
     return all_of(*findings) if findings else missing("no target ELR in regime 2")
@@ -334,7 +337,7 @@ def toy_thresholds(
         below(small["loss_max"].max(), loss, name="largest F below the threshold"),
         at_most(wrong[is_near].max(), near, name=f"difference to theory up to {near_to:g}"),
         at_most(wrong[is_far].max(), far, name=f"difference to theory up to {far_to:g}"),
-        *(_noted(f"{name}: largest relative error", error) for name, error in errors.items()),
+        *(recorded(f"{name}: largest relative error", error) for name, error in errors.items()),
     )
 
 
@@ -393,14 +396,14 @@ def conventional(
     findings = []
     if len(jumps):
         onsets = jumps["elr_before"]
-        smallest, middle = _or_none(onsets.min()), _or_none(onsets.median())
+        smallest, middle = finite_or_none(onsets.min()), finite_or_none(onsets.median())
         findings += [
             at_least(smallest, onset_share * last_r1, name="smallest ELR at a jump"),
             at_least(middle, last_r1, name=f"median ELR at {len(onsets)} jumps"),
         ]
         for jump in jumps.itertuples():
             name = f"ELR before jump {jump.jump} over last R1, {_run_name(jump)}"
-            findings.append(_noted(name, jump.elr_before / last_r1))
+            findings.append(recorded(name, jump.elr_before / last_r1))
     else:
         findings.append(missing("no jump in any run"))
     settled = runs[
@@ -408,7 +411,7 @@ def conventional(
     ]
     for run in settled.itertuples():
         name = f"settled ELR, {_run_name(run)}"
-        findings.append(within(_or_none(run.trailing_elr), last_r1, first_r3, name=name))
+        findings.append(within(finite_or_none(run.trailing_elr), last_r1, first_r3, name=name))
     if not len(settled):
         findings.append(missing("no run without jumps is stationary"))
     return all_of(*findings)
@@ -427,23 +430,7 @@ def _core(runs: pd.DataFrame, share: float) -> pd.DataFrame:
 
 def _by_rate(runs: pd.DataFrame, rate: str, column: str) -> dict[str, Estimate | None]:
     """The estimate over seeds at each rate, in rising order."""
-    return {f"{key:g}": _over_seeds(values) for key, values in runs.groupby(rate)[column]}
-
-
-def _over_seeds(values: pd.Series) -> Estimate | None:
-    """None where there is no value, or one is missing."""
-    if not len(values) or values.isna().any():
-        return None
-    return Estimate.of(values.to_numpy(), "seeds")
-
-
-def _noted(name: str, value: float) -> Finding:
-    """A number that decides nothing."""
-    return exact(True, numbers={name: _or_none(value)})
-
-
-def _or_none(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return {f"{key:g}": over_seeds(values) for key, values in runs.groupby(rate)[column]}
 
 
 def _run_name(row: NamedTuple) -> str:

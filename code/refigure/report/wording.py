@@ -53,7 +53,9 @@ def _raised(power: int) -> str:
     return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-PLATFORMS = ("linux", "darwin", "win32")  # a CPU's jobs call their device `x86_64 linux`
+def on_cpu(device: str) -> bool:
+    """Whether a job's device is a CPU: those are called `x86_64 linux`, GPUs by their names."""
+    return device.endswith(("linux", "darwin", "win32"))
 
 
 def worked(device: str, seconds: float) -> str:
@@ -61,7 +63,7 @@ def worked(device: str, seconds: float) -> str:
 
     A job on a CPU is one thread, so its seconds are those of one core.
     """
-    unit = "core" if device.rpartition(" ")[2] in PLATFORMS else "GPU"
+    unit = "core" if on_cpu(device) else "GPU"
     if seconds < 600:
         return f"{seconds:.0f} {unit}-seconds on {device}"
     hours = seconds / 3600

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from refigure.tables.histories import frame_of
 from refigure.tables.sphere import slope, trailing
 
 KEY = {
@@ -221,7 +222,7 @@ def jumps(
                     "floor": own,
                 }
             )
-    return _frame(rows, JUMPS)
+    return frame_of(rows, JUMPS)
 
 
 def periods(
@@ -279,7 +280,7 @@ def periods(
                 reached = np.fmax(row["calm_gradient_max"], jump.effective_gradient_norm_onset)
                 row["time_min_through"] = time_to_jump(row["calm_elr"], np.nan, reached, product)[0]
             rows.append(row)
-    return _frame(rows, PERIODS)
+    return frame_of(rows, PERIODS)
 
 
 def _calm(calm: pd.DataFrame, end: float, an_epoch: float, product: float) -> dict[str, float]:
@@ -400,7 +401,7 @@ def runs(
                 "floor": own,
             }
         )
-    return _frame(rows, RUNS)
+    return frame_of(rows, RUNS)
 
 
 def _step_ratios(window: pd.DataFrame, product: float) -> dict[str, float]:
@@ -425,7 +426,7 @@ def minima(minima: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns `MINIMA`, one row a pair of periods of a run, each with itself too.
     """
-    return _frame(minima.to_dict("records"), MINIMA)
+    return frame_of(minima.to_dict("records"), MINIMA)
 
 
 def brinks(sharpness: pd.DataFrame, jumps: pd.DataFrame) -> pd.DataFrame:
@@ -442,12 +443,12 @@ def brinks(sharpness: pd.DataFrame, jumps: pd.DataFrame) -> pd.DataFrame:
     Source: specification periodic-behavior, section 6.4.
     """
     if not len(sharpness):
-        return _frame([], BRINKS)
+        return frame_of([], BRINKS)
     axes = ["lr", "wd", "seed"]
     numbered = sharpness.assign(jump=sharpness.groupby(axes, sort=False).cumcount() + 1)
     found = numbered.merge(jumps[jumps["family"] == "l"], on=[*axes, "jump"])
     found["elr_sharpness"] = found["elr_before"] * found["effective_sharpness"]
-    return _frame(found.to_dict("records"), BRINKS)
+    return frame_of(found.to_dict("records"), BRINKS)
 
 
 def _floor(key: Mapping[str, object], floor: float, floors: Mapping[str, float] | None) -> float:
@@ -481,8 +482,3 @@ def _runs(
 
 def _shown(value: object) -> str:
     return value if isinstance(value, str) else f"{value:g}"
-
-
-def _frame(rows: list[dict], columns: dict[str, type | str]) -> pd.DataFrame:
-    """Rows as a table of these columns and types, also where there are none."""
-    return pd.DataFrame(rows, columns=list(columns)).astype(columns)

@@ -8,6 +8,11 @@ from typing import Any
 import pandas as pd
 
 
+def frame_of(rows: list, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Rows as a table of these columns and types, also where there are none."""
+    return pd.DataFrame(rows, columns=list(columns)).astype(dict(columns))
+
+
 def histories(rows: pd.DataFrame, axes: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """One row a run and step, sorted by the runs' order, with the values of the axes.
 

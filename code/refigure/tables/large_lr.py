@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
+from refigure.tables.histories import frame_of
+
 PRETRAINED = {
     "setup": str,
     "plr": float,
@@ -24,7 +26,6 @@ PRETRAINED = {
     "test_accuracy_mean": float,
     "test_accuracy_std": float,
     "converged": bool,
-    "falling": bool,
     "chance": float,
 }
 FINETUNED = {
@@ -133,8 +134,8 @@ def pretrained(
         setups: histories.
 
     Returns:
-        Columns `PRETRAINED`. `falling`: the train loss is below its mean over the ten epochs
-        before. `chance`: the accuracy of a guess. A run that ended before the epoch has NaN.
+        Columns `PRETRAINED`. `chance`: the accuracy of a guess. A run that ended before the epoch
+        has NaN.
 
     Raises:
         ValueError: neither or both of the two bounds are given.
@@ -149,7 +150,6 @@ def pretrained(
         at = run[run["epoch"] <= end]
         loss, accuracy = _at(at, "train_loss", end), 100 - _at(at, "train_error", end)
         tested = at[at["epoch"] > end - last]["test_error"].dropna()
-        before = at[(at["epoch"] >= end - 10) & (at["epoch"] < end)]["train_loss"]
         known = loss if converged_loss is not None else accuracy
         converged = known < converged_loss if converged_loss is not None else None
         rows.append(
@@ -163,11 +163,10 @@ def pretrained(
                 "test_accuracy_mean": 100 - tested.mean(),
                 "test_accuracy_std": tested.std(ddof=0),
                 "converged": bool(known >= converged_accuracy if converged is None else converged),
-                "falling": bool(loss < before.mean()),
                 "chance": 100 - run["chance"].max(),
             }
         )
-    return _frame(rows, PRETRAINED)
+    return frame_of(rows, PRETRAINED)
 
 
 def finetuned(**setups: pd.DataFrame) -> pd.DataFrame:
@@ -193,7 +192,7 @@ def finetuned(**setups: pd.DataFrame) -> pd.DataFrame:
                 "test_accuracy": 100 - _at(run, "test_error", end),
             }
         )
-    return _frame(rows, FINETUNED)
+    return frame_of(rows, FINETUNED)
 
 
 def averaged(**setups: pd.DataFrame) -> pd.DataFrame:
@@ -242,7 +241,8 @@ def bounds(
     first from which on mean test accuracy is within `chance_points` of a guess; eta2AB the last of
     the unbroken row of PLRs between them from which fine-tuning at the smallest FLR comes out at
     least as well as the best pre-training up to eta12 does. What is not there is NaN: without
-    eta12 nothing can be told; without eta23 regime 2 has no end.
+    eta12 nothing can be told; without eta23 regime 2 has no end. PLRs too small to have converged
+    yet lie below that row and count as regime 1.
 
     Args:
         pretrained, finetuned: of the functions of these names.
@@ -260,7 +260,7 @@ def bounds(
         named = (drawn or {}).get(setup, {})
         shown = {f"drawn_{name}": named.get(name, np.nan) for name in edges}
         rows.append({"setup": setup, **edges, **shown})
-    return _frame(rows, BOUNDS)
+    return frame_of(rows, BOUNDS)
 
 
 def _edges(runs: pd.DataFrame, tuned: pd.DataFrame, points: float) -> dict[str, float]:
@@ -384,7 +384,7 @@ def summary(
             for frame in (pretrained, finetuned, averaged)
         ]
         rows.append(_summary(edges, *of, count, points))
-    return _frame(rows, SUMMARY)
+    return frame_of(rows, SUMMARY)
 
 
 def _summary(edges, alone, tuned, averages, count, points) -> dict[str, float]:
@@ -443,7 +443,7 @@ def sharpness(before: pd.DataFrame, after: pd.DataFrame, bounds: pd.DataFrame) -
     Source: where-large-lrs, section 6.8.
     """
     if not len(bounds):
-        return _frame([], SHARPNESS)
+        return frame_of([], SHARPNESS)
     edges = bounds.iloc[0].to_dict()
     chosen = []
     for frame, lr, regimes in ((before, "plr", ["1"]), (after, "flr", ["2A", "2B"])):
@@ -472,7 +472,7 @@ def sharpness(before: pd.DataFrame, after: pd.DataFrame, bounds: pd.DataFrame) -
                 "test_error": read["test_error"],
             }
         )
-    return _frame(rows, SHARPNESS)
+    return frame_of(rows, SHARPNESS)
 
 
 def two_stages(
@@ -510,7 +510,7 @@ def two_stages(
                 end = min(scratch_epochs, end) if start == "none" else end
                 accuracy = 100 - _at(run, "test_error", end)
                 rows.append((start, run["flr"].iloc[0], run["seed"].iloc[0], accuracy))
-    return _frame(rows, TWO_STAGE)
+    return frame_of(rows, TWO_STAGE)
 
 
 def _runs(setups: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -531,10 +531,6 @@ def _at(run: pd.DataFrame, column: str, epoch: float) -> float:
 def _joined(setups: Mapping[str, pd.DataFrame], columns: Mapping[str, object]) -> pd.DataFrame:
     frames = [frame.assign(setup=setup) for setup, frame in setups.items() if len(frame)]
     if not frames:
-        return _frame([], columns)
+        return frame_of([], columns)
     joined = pd.concat(frames, ignore_index=True)
     return joined[list(columns)].astype(columns)
-
-
-def _frame(rows: list, columns: Mapping[str, object]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(columns)).astype(columns)

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
+from refigure.tables.histories import frame_of
+
 METHODS = {
     "DCDCCD": "Original",
     "LCLCCL": "W",
@@ -174,7 +176,7 @@ def networks(corpora: Mapping[str, str], **tasks: pd.DataFrame) -> pd.DataFrame:
                 **{name: reported.get(name, np.nan) for name in WHOLE},
             }
         )
-    return _frame(rows, NETWORKS)
+    return frame_of(rows, NETWORKS)
 
 
 def epochs(corpora: Mapping[str, str], **tasks: pd.DataFrame) -> pd.DataFrame:
@@ -188,7 +190,7 @@ def epochs(corpora: Mapping[str, str], **tasks: pd.DataFrame) -> pd.DataFrame:
         for key, run in _runs(corpora, tasks)
         for _, row in run.iterrows()
     ]
-    return _frame(rows, EPOCHS)
+    return frame_of(rows, EPOCHS)
 
 
 def gates(corpora: Mapping[str, str], **tasks: pd.DataFrame) -> pd.DataFrame:
@@ -311,7 +313,7 @@ def survival(words: pd.DataFrame, bins: int = 20) -> pd.DataFrame:
             kept = int(inside["kept"].sum())
             share = kept / len(inside)
             rows.append({**key, "bin": number, "words": len(inside), "kept": kept, "share": share})
-    return _frame(rows, SURVIVAL)
+    return frame_of(rows, SURVIVAL)
 
 
 def interpretability(words: pd.DataFrame, bins: int = 20, draws: int = 1000) -> pd.DataFrame:
@@ -332,7 +334,7 @@ def interpretability(words: pd.DataFrame, bins: int = 20, draws: int = 1000) -> 
         value, error = matched(own["log_odds"].abs().to_numpy(), kept, binned, draws)
         found = {"difference": value, "difference_se": error}
         rows.append({**key, "words": len(own), "kept": int(kept.sum()), **found})
-    return _frame(rows, INTERPRETABILITY)
+    return frame_of(rows, INTERPRETABILITY)
 
 
 def matched(
@@ -431,7 +433,7 @@ def _joined(
         if len(frame)
     ]
     if not frames:
-        return _frame([], columns)
+        return frame_of([], columns)
     return pd.concat(frames, ignore_index=True).reindex(columns=list(columns)).astype(dict(columns))
 
 
@@ -439,8 +441,3 @@ def _networks_of(words: pd.DataFrame) -> Iterator[tuple[dict[str, object], pd.Da
     """The key of each network and its words, special rows left out."""
     for key, own in words[~words["special"]].groupby(list(KEY), sort=False):
         yield dict(zip(KEY, key)), own
-
-
-def _frame(rows: list[dict], columns: Mapping[str, object]) -> pd.DataFrame:
-    """Rows as a table of these columns and types, also where there are none."""
-    return pd.DataFrame(rows, columns=list(columns)).astype(dict(columns))

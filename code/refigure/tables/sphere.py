@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
+from refigure.tables.histories import frame_of
+
 REGIMES = {
     "family": str,
     "rate": float,
@@ -150,7 +152,7 @@ def regimes(**families: pd.DataFrame) -> pd.DataFrame:
     found = pd.DataFrame(rows)
     for _, own in found.groupby("family") if rows else []:
         found.loc[own.index, "majority"] = own["rate"].map(majority(own))
-    return _frame(found.to_dict("records"), REGIMES)
+    return frame_of(found.to_dict("records"), REGIMES)
 
 
 def borders(regimes: pd.DataFrame) -> pd.DataFrame:
@@ -182,7 +184,7 @@ def borders(regimes: pd.DataFrame) -> pd.DataFrame:
                     "ordered": label.is_monotonic_increasing,
                 }
             )
-    return _frame(rows, BORDERS)
+    return frame_of(rows, BORDERS)
 
 
 def majority(regimes: pd.DataFrame) -> pd.Series:
@@ -234,7 +236,7 @@ def equal_loss(regimes: pd.DataFrame, **families: pd.DataFrame) -> pd.DataFrame:
             common[family],
         )
         rows.append(dict(zip(EQUAL_LOSS, (*key, common[family], norm))))
-    return _frame(rows, EQUAL_LOSS)
+    return frame_of(rows, EQUAL_LOSS)
 
 
 def finetuned(
@@ -266,7 +268,7 @@ def finetuned(
                 "converged": bool(final < converged_loss),
             }
         )
-    return _frame(rows, FINETUNED)
+    return frame_of(rows, FINETUNED)
 
 
 def best_errors(
@@ -290,7 +292,7 @@ def best_errors(
         r1 = (elr, errors.mean(), errors.sem(), len(errors))
         after = (plr, target, tuned_errors.mean(), tuned_errors.sem(), len(tuned_errors))
         rows.append(dict(zip(BEST_ERRORS, (family, *r1, *after))))
-    return _frame(rows, BEST_ERRORS)
+    return frame_of(rows, BEST_ERRORS)
 
 
 Best = tuple[tuple[float, ...], pd.Series]
@@ -367,7 +369,7 @@ def switched(regimes: pd.DataFrame, m1: pd.DataFrame, switch: pd.DataFrame) -> p
         if (elr := run[axis].iloc[0]) in wanted:
             levels = (np.nan, elr, run["seed"].iloc[0], np.nan, *_half_means(run))
             rows.append(dict(zip(SWITCHED, levels)))
-    return _frame(rows, SWITCHED)
+    return frame_of(rows, SWITCHED)
 
 
 def convergence_times(border: pd.DataFrame, threshold: float, cap: float) -> pd.DataFrame:
@@ -387,7 +389,7 @@ def convergence_times(border: pd.DataFrame, threshold: float, cap: float) -> pd.
         first = below.iloc[0] if len(below) else pd.Series({"epoch": np.nan, "test_error": np.nan})
         key = (run[axis].iloc[0], run["seed"].iloc[0], first["epoch"])
         rows.append(dict(zip(CONVERGENCE_TIMES, (*key, cap, threshold, first["test_error"]))))
-    return _frame(rows, CONVERGENCE_TIMES)
+    return frame_of(rows, CONVERGENCE_TIMES)
 
 
 def curvature(**families: pd.DataFrame) -> pd.DataFrame:
@@ -401,7 +403,7 @@ def curvature(**families: pd.DataFrame) -> pd.DataFrame:
     """
     frames = [frame.assign(family=name.upper()) for name, frame in families.items() if len(frame)]
     rows = pd.concat(frames).to_dict("records") if frames else []
-    return _frame(rows, CURVATURE)
+    return frame_of(rows, CURVATURE)
 
 
 def random_walk(m1: pd.DataFrame) -> pd.DataFrame:
@@ -429,7 +431,7 @@ def random_walk(m1: pd.DataFrame) -> pd.DataFrame:
             dict(zip(RANDOM_WALK, (elr, run["seed"].iloc[0], epoch, value)))
             for epoch, value in zip(measured["epoch"], cosine)
         ]
-    return _frame(rows, RANDOM_WALK)
+    return frame_of(rows, RANDOM_WALK)
 
 
 def filters(
@@ -552,8 +554,3 @@ def _read_at(losses: np.ndarray, norms: np.ndarray, common: float) -> float:
     start, end = np.log(losses[last : last + 2].clip(SMALLEST_LOSS))
     share = (start - np.log(common)) / (start - end)
     return float(norms[last] ** (1 - share) * norms[last + 1] ** share)
-
-
-def _frame(rows: list[dict], columns: Mapping[str, type | str]) -> pd.DataFrame:
-    """Rows as a table of these columns and types, also where there are none."""
-    return pd.DataFrame(rows, columns=list(columns)).astype(dict(columns))

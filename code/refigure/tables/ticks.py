@@ -16,6 +16,7 @@ import pandas as pd
 
 from refigure.data.ticks import Ticks
 from refigure.tables import large_lr
+from refigure.tables.histories import frame_of
 
 SETUP = "ticks"
 FEATURES = {
@@ -76,7 +77,7 @@ def features(features: pd.DataFrame) -> pd.DataFrame:
         one half.
     """
     if not len(features):
-        return pd.DataFrame(columns=list(FEATURES)).astype(FEATURES)
+        return frame_of([], FEATURES)
     frame = numbered(features).assign(setup=SETUP)
     count = int(frame["rank"].max())
     sizes = frame.groupby("rank")["points"].first()
@@ -119,7 +120,7 @@ def points(ticks: Ticks | None, feature: int) -> pd.DataFrame:
         feature: its number, from 0.
     """
     if ticks is None:
-        return pd.DataFrame(columns=list(POINTS)).astype(POINTS)
+        return frame_of([], POINTS)
     x1, x2 = ticks.train_points[:, 2 * feature : 2 * feature + 2].T.double().numpy()
     labels = ticks.train_labels.numpy()
     return pd.DataFrame({"x1": x1, "x2": x2, "label": labels}).astype(POINTS)

@@ -41,8 +41,8 @@ class Moment:
     """The networks at one step, as recorders see them; what two recorders need is made once.
 
     Args:
-        task, stack, statistics, optimiser: of the stack, at this step; the recorders of this
-            file need a task that scores images.
+        task, stack, statistics, optimiser: of the stack, at this step; `recorders.train` and
+            `recorders.test` need a task that scores objects.
         start: the flat parameters at the run's first epoch.
         gradient: whether the pass over the training set takes gradients.
         filters: whether it takes them by filter.
