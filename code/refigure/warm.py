@@ -33,6 +33,7 @@ _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _TORCH = ("torch", "pandas", "pyarrow.parquet", "refigure.cli", "refigure.training.job")
 _FRAMES = ("pandas", "pyarrow.parquet", "refigure.cli", "refigure.stages", "refigure.verdict")
 IMPORTS = {
+    "prepare": (*_TORCH, "refigure.stages", "sklearn.datasets"),
     "train": _TORCH,
     "measure": (*_TORCH, "refigure.measures.members"),
     "table": _FRAMES,
