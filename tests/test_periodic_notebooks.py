@@ -233,6 +233,7 @@ def test_a_design_figure_says_so_in_its_caption():
 
 def test_every_notebook_draws_a_figure_and_names_tables_that_exist():
     found = {path.stem: path.read_text() for path in NOTEBOOKS.glob("*.ipynb")}
-    assert set(found) == {figure["notebook"] for figure in FIGURES.values()}
+    named = {figure["notebook"] for figure in FIGURES.values()}
+    assert set(found) == named - {"../three-regimes/tab_claims"}
     for text in found.values():
         assert set(re.findall(r"tables/(\w+)\.parquet", text)) <= set(WRITTEN)
