@@ -194,6 +194,8 @@ def test_without_regime_2_nothing_of_2a_can_be_told_and_without_2a_it_fails(tabl
     bad["bounds"] = large_lr.bounds(bad["pretrained"], bad["finetuned"])
     finding = decide("where-large-lrs", "C2", bad)
     assert (finding.verdict, finding.reason) == ("fails", "2A is empty")
+    finding = decide("where-large-lrs", "C7", bad)  # of which section 5.6 does not say that
+    assert (finding.verdict, finding.reason) == ("undecided", "2A is empty")
 
 
 def test_practice_is_decided_on_every_setup_or_not_at_all():

@@ -122,7 +122,7 @@ def optimum_above_threshold(
         return all_of(*findings)
 
     frames = {"pretrained": pretrained, "finetuned": finetuned}
-    return _over_setups(judge, bounds, setups, without_2a=refuted, **frames)
+    return _over_setups(judge, bounds, setups, without_2a=_refuted, **frames)
 
 
 def narrow_interval(
@@ -205,7 +205,7 @@ def averaging(
         return all_of(*findings)
 
     frames = {"pretrained": pretrained, "finetuned": finetuned, "averaged": averaged}
-    return _over_setups(judge, bounds, None, without_2a=refuted, **frames)
+    return _over_setups(judge, bounds, None, without_2a=_refuted, **frames)
 
 
 def indifferent_to_flr(
@@ -242,7 +242,7 @@ def indifferent_to_flr(
             findings += [at_least(less, 0, name=other), recorded("spread in 2B", outside)]
         return all_of(*findings)
 
-    return _over_setups(judge, bounds, None, without_2a=refuted, finetuned=finetuned)
+    return _over_setups(judge, bounds, None, without_2a=_refuted, finetuned=finetuned)
 
 
 def one_basin(
@@ -276,7 +276,7 @@ def one_basin(
                 findings.append(below(worst, barrier, name=name))
         return all_of(*findings)
 
-    return _over_setups(judge, bounds, setups, without_2a=refuted, geometry=geometry)
+    return _over_setups(judge, bounds, setups, without_2a=_refuted, geometry=geometry)
 
 
 def separate_basins(
@@ -673,7 +673,7 @@ def same_interval(
         return all_of(*findings, at_most(gap, decades, name="decades between the optima"))
 
     frames = {"finetuned": finetuned, "averaged": averaged}
-    return _over_setups(judge, bounds, setups, without_2a=refuted, **frames)
+    return _over_setups(judge, bounds, setups, without_2a=_refuted, **frames)
 
 
 def too_large(
@@ -775,7 +775,7 @@ def _over_setups(
         judge: (borders of a setup, its rows of each frame with their `regime`) -> finding.
         setups: that the claim names; None: those at hand.
         without_2a: of a claim about 2A, what it comes to where regime 2 shows but no PLR of it is
-            as good as regime 1: C2 to C5a are `refuted` (where-large-lrs, section 5.6), others
+            as good as regime 1: C2 to C5a are `_refuted` (where-large-lrs, section 5.6), others
             cannot be told and are `missing`.
     """
     findings = {}
@@ -804,7 +804,7 @@ def _over_setups(
     return part_of(finding, list(findings), setups) if setups else finding
 
 
-def refuted(reason: str) -> Finding:
+def _refuted(reason: str) -> Finding:
     """Fails, whatever else is measured."""
     return exact(False, reason=reason)
 

@@ -68,13 +68,7 @@ def fewer_neurons(networks: pd.DataFrame) -> Finding:
     Args:
         networks: of `tables.rnn.networks`.
     """
-    return _against_w(
-        networks,
-        "W+N",
-        "neurons",
-        below,
-        lambda task, other: change(networks, task, "n_h", other, "W+N"),
-    )
+    return _against_w(networks, "W+N", "neurons", below, change, "n_h")
 
 
 def more_constant_gates(networks: pd.DataFrame, tasks: int) -> Finding:
@@ -139,13 +133,7 @@ def better_compression(networks: pd.DataFrame) -> Finding:
     Args:
         networks: of `tables.rnn.networks`.
     """
-    return _against_w(
-        networks,
-        "W+G+N",
-        "log compression",
-        above,
-        lambda task, other: log_ratio(networks, task, "compression", other, "W+G+N"),
-    )
+    return _against_w(networks, "W+G+N", "log compression", above, log_ratio, "compression")
 
 
 def cheaper_forward_pass(networks: pd.DataFrame, latency: pd.DataFrame, tasks: int) -> Finding:
@@ -287,7 +275,8 @@ def _against_w(
     method: str,
     what: str,
     judge: Callable[..., Finding],
-    effect: Callable[[str, str], Estimate | None],
+    effect: Callable[..., Estimate | None],
+    column: str,
 ) -> Finding:
     """A method against W in every task; in classification its effect against W+Voc is noted.
 
@@ -296,14 +285,18 @@ def _against_w(
         method: that is judged.
         what: name of the number.
         judge: whether an effect is above or below 0.
-        effect: of a task and the other method.
+        effect: `change` or `log_ratio`,
+        column: of this column.
     """
     findings, noted = {}, []
     for task in have(networks, TASKS, "W", method):
         name = f"{task}: {what}, {method} less W"
-        findings[task] = judge(effect(task, "W"), 0, name=name, clearly=True)
+        findings[task] = judge(
+            effect(networks, task, column, "W", method), 0, name=name, clearly=True
+        )
         if task in CLASSIFICATION:
-            noted.append(recorded(f"{name}+Voc", effect(task, "W+Voc")))
+            fair = effect(networks, task, column, "W+Voc", method)
+            noted.append(recorded(f"{name}+Voc", fair))
     return _with(every(findings, TASKS), noted)
 
 
