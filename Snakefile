@@ -17,6 +17,7 @@ include: "rules/common.smk"
 
 
 onstart:
+    lift_limit(workflow)
     record_makings()
     start_warm()
 

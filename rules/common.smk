@@ -12,6 +12,7 @@ from refigure.errors import UserError
 from refigure.explain.ledger import Ledger
 from refigure.graph import Graph
 from refigure.locks import release_dead
+from refigure.scheduling import lift_limit
 from refigure.steps import NAMES, Steps
 from refigure.targets import check
 

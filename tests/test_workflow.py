@@ -206,6 +206,32 @@ def test_neither_cores_nor_warm_processes_change_a_bit(built, tmp_path):
     assert all(len(pd.read_parquet(results / f"tables/{name}.parquet")) for name in tables)
 
 
+SLEEPERS = """
+from refigure.scheduling import lift_limit
+onstart:
+    lift_limit(workflow)
+rule all:
+    input: expand("{number}", number=range(10))
+rule sleep:
+    output: "{number,[0-9]+}"
+    shell: "sleep 0.4; touch {output}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "lifted"), [([], True), (["--max-jobs-per-timespan", "99/1s"], False)]
+)
+def test_waiting_jobs_are_looked_at_when_a_job_ends_and_not_ever_more_often(
+    asked, lifted, tmp_path
+):
+    (tmp_path / "Snakefile").write_text(SLEEPERS)
+    (tmp_path / "code").symlink_to(ROOT / "code")
+    done = snakemake(tmp_path, "-c", "1", "--scheduler", "greedy", "--verbose", *asked)
+    said = done.stdout + done.stderr
+    assert said.count("Finished jobid") == 11
+    assert (said.count("Ready jobs") <= 12) == lifted
+
+
 @pytest.mark.parametrize("scale", ["smoke", "demo", "small", "small8", "shakespeare", "paper"])
 def test_the_whole_graph_of_a_scale_dry_runs(scale, tmp_path):
     root = clone(tmp_path / "clone")
