@@ -30,16 +30,27 @@ _HEAD = struct.Struct("!I")  # bytes of a job's description
 _ENDED = struct.Struct("!i")  # its exit status; minus a signal's number if that killed it
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-_TORCH = ("torch", "pandas", "pyarrow.parquet", "refigure.cli", "refigure.training.job")
-_FRAMES = ("pandas", "pyarrow.parquet", "refigure.cli", "refigure.stages", "refigure.verdict")
+_PARQUET = ("pyarrow.dataset", "pyarrow.pandas_compat")  # what reading and writing import late
+_TORCH = ("torch", "pandas", *_PARQUET, "refigure.cli", "refigure.training.job")
+_FRAMES = ("pandas", *_PARQUET, "refigure.cli", "refigure.stages", "refigure.verdict")
+_DRAW = ("refigure.cli", "refigure.stages", "refigure.papermill_ipc")
 IMPORTS = {
     "prepare": (*_TORCH, "refigure.stages", "sklearn.datasets"),
     "train": _TORCH,
     "measure": (*_TORCH, "refigure.measures.members"),
     "table": _FRAMES,
     "claim": _FRAMES,
-    "draw": ("refigure.cli", "refigure.stages", "refigure.papermill_ipc"),
-    "kernel": ("ipykernel.kernelapp", "refigure.plotting"),
+    "draw": ("black", "ipykernel.kernelspec", *_DRAW),
+    "kernel": (
+        "ipykernel.kernelapp",
+        "ipykernel.debugger",
+        "IPython.core.completerlib",
+        "IPython.extensions.storemagic",
+        "matplotlib.backends.backend_agg",
+        "matplotlib.backends.backend_pdf",
+        *_PARQUET,
+        "refigure.plotting",
+    ),
 }
 """What the first job of a command has imported for all that follow."""
 
