@@ -131,10 +131,13 @@ class ConvNet:
                 norm = f"norm{number}"
                 affine = parameters.get(f"{norm}.weight"), parameters.get(f"{norm}.bias")
                 x = batch_norm(x, norm, statistics, *affine)
-            x = F.relu(x)
-            if number in (2, 3):
+            if number == self.depth:
+                x = global_max_pool(x)
+            elif number in (2, 3):
                 x = max_pool(x, 2)
-        return linear(global_max_pool(x), parameters["linear.weight"], parameters["linear.bias"])
+            # After the pooling: the same values and gradients, and fewer of them to compute.
+            x = F.relu(x)
+        return linear(x, parameters["linear.weight"], parameters["linear.bias"])
 
     def _convolve(self, x: Tensor, conv: str, parameters: Mapping[str, Tensor]) -> Tensor:
         if self.norm == "weight":
