@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.axes import Axes
 from refigure.tables import decay
 
 ROOT = Path(__file__).parents[1]
@@ -101,7 +102,7 @@ def histories() -> dict[str, pd.DataFrame]:
         "decay_long": named("decay_lr_long", history(1.0, 0.01)),
         "decay_z": zoomed(),
         "decay_fx": together(
-            *(history(1.0, 0.01, kind="converging", norm=norm) for norm in (3.0, 16.0))
+            *(history(1.0, 0.01, kind="converging", norm=norm) for norm in (16.0, 3.0, 40.0))
         ),
         "decay_w0": named("decay_none", history(1.0, 0.0)),
         "decay_sw": switched(),
@@ -198,6 +199,20 @@ def test_the_csv_of_the_sweep_holds_the_numbers_drawn(folder, tmp_path, quick):
     for name in ("train_loss", "test_error", "weight_norm", "elr"):
         np.testing.assert_allclose(both[name], both[f"{name}_table"], rtol=1e-9)
     np.testing.assert_allclose(both["gradient"], both["effective_gradient_norm"], rtol=1e-9)
+
+
+def test_no_line_of_the_ablations_goes_back_in_time(folder, tmp_path, quick, monkeypatch):
+    drawn, plot = [], Axes.plot
+
+    def noted(axes, *values, **style):
+        drawn.append(np.asarray(values[0], float))
+        return plot(axes, *values, **style)
+
+    monkeypatch.setattr(Axes, "plot", noted)
+    draw("fig_fixed_norm", folder, "full", tmp_path / "fixed")
+    long = [epochs for epochs in drawn if len(epochs) > EPOCHS / 2]
+    assert len(long) >= 10
+    assert all((np.diff(epochs) > 0).all() for epochs in long)
 
 
 def test_the_drawing_has_gradient_steps_at_right_angles_that_lengthen(folder, tmp_path, quick):

@@ -157,6 +157,18 @@ def test_saving_twice_gives_the_same_bytes_and_the_numbers(tmp_path):
     }
 
 
+def test_the_legend_names_the_borders_that_are_drawn_and_no_others():
+    nowhere = dict.fromkeys(("eta12", "eta2AB", "eta23"), np.nan)
+    first, last = nowhere | {"eta12": 1e-2}, nowhere | {"eta2AB": 2e-2, "eta23": 1e-1}
+    for borders, number in (([nowhere], 0), ([nowhere, first], 1), ([first, last], 2)):
+        axes = plt.figure().add_subplot()
+        for each in borders:
+            plotting.mark_edges(axes, each)
+        drawn = {line.get_linestyle() for line in axes.lines}
+        named = [line.get_linestyle() for line in plotting.edge_lines(borders)]
+        assert set(named) == drawn and len(named) == number
+
+
 def test_cells_of_a_table_lie_below_each_other_and_inside():
     frame = pd.DataFrame({"Claim": ["C1", "C2"], "What is said": ["word " * 40, "short"]})
     figure = plotting.table(frame, [0.6, 2.5])

@@ -10,11 +10,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from refigure.config import Config
 from refigure.graph import Graph
+from refigure.scheduling import lift_limit
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAVELS = ("Snakefile", "rules", "code", "config", "profiles", "envs", "pyproject.toml")
@@ -206,30 +208,41 @@ def test_neither_cores_nor_warm_processes_change_a_bit(built, tmp_path):
     assert all(len(pd.read_parquet(results / f"tables/{name}.parquet")) for name in tables)
 
 
-SLEEPERS = """
+LIMITED = """
 from refigure.scheduling import lift_limit
 onstart:
     lift_limit(workflow)
+    print("a limit:", workflow.scheduler.job_rate_limiter is not None)
 rule all:
-    input: expand("{number}", number=range(10))
-rule sleep:
-    output: "{number,[0-9]+}"
-    shell: "sleep 0.4; touch {output}"
+    output: "made"
+    shell: "touch {output}"
 """
 
 
 @pytest.mark.parametrize(
-    ("asked", "lifted"), [([], True), (["--max-jobs-per-timespan", "99/1s"], False)]
+    ("asked", "limited"),
+    [
+        ([], False),
+        (["--max-jobs-per-timespan", "99/1s"], True),
+        (["--max-jobs-per-second", "5"], True),
+    ],
 )
-def test_waiting_jobs_are_looked_at_when_a_job_ends_and_not_ever_more_often(
-    asked, lifted, tmp_path
+def test_the_limit_of_jobs_a_second_is_lifted_unless_somebody_asked_for_one(
+    asked, limited, tmp_path
 ):
-    (tmp_path / "Snakefile").write_text(SLEEPERS)
+    (tmp_path / "Snakefile").write_text(LIMITED)
     (tmp_path / "code").symlink_to(ROOT / "code")
-    done = snakemake(tmp_path, "-c", "1", "--scheduler", "greedy", "--verbose", *asked)
-    said = done.stdout + done.stderr
-    assert said.count("Finished jobid") == 11
-    assert (said.count("Ready jobs") <= 12) == lifted
+    done = snakemake(tmp_path, "-c", "1", "--scheduler", "greedy", *asked)
+    assert f"a limit: {limited}" in done.stdout + done.stderr
+    assert (tmp_path / "made").exists()
+
+
+def test_a_snakemake_that_keeps_its_limit_elsewhere_is_left_alone():
+    for limiter in (None, SimpleNamespace(), SimpleNamespace(max_jobs=100)):
+        workflow = SimpleNamespace(scheduler=SimpleNamespace(job_rate_limiter=limiter))
+        lift_limit(workflow)
+        assert workflow.scheduler.job_rate_limiter is limiter
+    lift_limit(SimpleNamespace())
 
 
 @pytest.mark.parametrize("scale", ["smoke", "demo", "small", "small8", "shakespeare", "paper"])

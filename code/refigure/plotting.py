@@ -394,10 +394,16 @@ def mark_edges(axes: Axes, borders: Mapping[str, float], names: bool = True) -> 
     axes.set_xlim(low, high)
 
 
-EDGE_LINES = [
-    Line2D([], [], color="black", linestyle=(5, (10, 3)), linewidth=0.9, label="1 | 2 and 2 | 3"),
-    Line2D([], [], color="black", linestyle=":", linewidth=0.9, label="end of 2A"),
-]
+def edge_lines(borders: Iterable[Mapping[str, float]]) -> list[Line2D]:
+    """Legend entries of what `mark_edges` draws of these borders, in any panel."""
+    there = {name for each in borders for name, value in each.items() if np.isfinite(value)}
+    style = {"color": "black", "linewidth": 0.9}
+    lines = []
+    if there & {"eta12", "eta23"}:
+        lines.append(line("1 | 2 and 2 | 3", linestyle=(5, (10, 3)), **style))
+    if "eta2AB" in there:
+        lines.append(line("end of 2A", linestyle=":", **style))
+    return lines
 
 
 def published(settings: Mapping[str, Any], column: str) -> list[Mapping[str, Any]]:

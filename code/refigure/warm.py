@@ -30,7 +30,8 @@ _HEAD = struct.Struct("!I")  # bytes of a job's description
 _ENDED = struct.Struct("!i")  # its exit status; minus a signal's number if that killed it
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-_PARQUET = ("pyarrow.dataset", "pyarrow.pandas_compat")  # what reading and writing import late
+# What reading and writing import late.
+_PARQUET = ("pyarrow.parquet", "pyarrow.dataset", "pyarrow.pandas_compat")
 _TORCH = ("torch", "pandas", *_PARQUET, "refigure.cli", "refigure.training.job")
 _FRAMES = ("pandas", *_PARQUET, "refigure.cli", "refigure.stages", "refigure.verdict")
 _DRAW = ("refigure.cli", "refigure.stages", "refigure.papermill_ipc")
@@ -80,6 +81,8 @@ def start() -> None:
         [sys.executable, "-c", "from refigure.warm import serve; serve()", str(address)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        # Kernels import the debugger, which would warn that Python's own modules are frozen.
+        env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"},
         # Ctrl-C is for the jobs' `refigure`; in a session of its own `nice` would not reach it.
         process_group=0,
     )
@@ -230,8 +233,8 @@ class _Server:
         if len(text) == length:
             job = json.loads(text)
             # What cannot be imported the job itself will say, with its traceback.
-            with contextlib.suppress(Exception):
-                for module in IMPORTS[job["arguments"][0]]:
+            for module in IMPORTS[job["arguments"][0]]:
+                with contextlib.suppress(Exception):
                     importlib.import_module(module)
             process = os.fork()
             if not process:

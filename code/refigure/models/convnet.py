@@ -135,7 +135,7 @@ class ConvNet:
                 x = global_max_pool(x)
             elif number in (2, 3):
                 x = max_pool(x, 2)
-            # After the pooling: the same values and gradients, and fewer of them to compute.
+            # After the pooling, with which it commutes: fewer values to compute.
             x = F.relu(x)
         return linear(x, parameters["linear.weight"], parameters["linear.bias"])
 
