@@ -137,9 +137,9 @@ def test_imports_for_annotations_only_do_not_count(package):
     package("refigure.b", "B = 1")
     package("refigure.a", typing)
     assert closure("refigure.a") == {"refigure.a"}
-    before = fingerprint(["refigure.a"])
+    before = fingerprint(("refigure.a",))
     package("refigure.a", typing + "    from refigure.c import C\n")
-    assert fingerprint(["refigure.a"]) == before
+    assert fingerprint(("refigure.a",)) == before
 
 
 def test_the_other_branch_of_a_check_for_annotations_counts():
@@ -155,12 +155,12 @@ def test_a_module_changes_with_what_it_imports_and_with_what_that_imports(packag
     package("refigure.middle", "from refigure import low\ny = low.x")
     package("refigure.high", "from refigure.middle import y\nz = y")
     package("refigure.alone", "z = 1")
-    high, alone = fingerprint(["refigure.high"]), fingerprint(["refigure.alone"])
+    high, alone = fingerprint(("refigure.high",)), fingerprint(("refigure.alone",))
     package("refigure.low", "x = 2")
-    assert fingerprint(["refigure.high"]) != high
-    assert fingerprint(["refigure.alone"]) == alone
+    assert fingerprint(("refigure.high",)) != high
+    assert fingerprint(("refigure.alone",)) == alone
     package("refigure.low", "x = 1  # back")
-    assert fingerprint(["refigure.high"]) == high
+    assert fingerprint(("refigure.high",)) == high
 
 
 @pytest.mark.parametrize(
@@ -185,9 +185,9 @@ def test_a_module_rests_on_what_its_package_runs_at_import(package):
     package("refigure.inner.a", "x = 1")
     package("refigure.low", "x = 1")
     assert closure("refigure.inner.a") == {"refigure.inner", "refigure.inner.a", "refigure.low"}
-    before = fingerprint(["refigure.inner.a"])
+    before = fingerprint(("refigure.inner.a",))
     package("refigure.inner.__init__", "import refigure.low\nx = 2")
-    assert fingerprint(["refigure.inner.a"]) != before
+    assert fingerprint(("refigure.inner.a",)) != before
 
 
 def test_modules_that_import_each_other_are_read_once(package):
@@ -199,21 +199,21 @@ def test_modules_that_import_each_other_are_read_once(package):
 def test_the_order_in_which_modules_are_named_does_not_matter(package):
     package("refigure.a", "x = 1")
     package("refigure.b", "x = 2")
-    assert fingerprint(["refigure.a", "refigure.b"]) == fingerprint(["refigure.b", "refigure.a"])
+    assert fingerprint(("refigure.a", "refigure.b")) == fingerprint(("refigure.b", "refigure.a"))
 
 
 def test_a_renamed_module_is_another_module(package):
     package("refigure.a", "x = 1")
     package("refigure.b", "x = 1")
-    assert fingerprint(["refigure.a"]) != fingerprint(["refigure.b"])
+    assert fingerprint(("refigure.a",)) != fingerprint(("refigure.b",))
 
 
 def test_modules_outside_do_not_count(package):
     package("refigure.errors", "x = 1")
     package("refigure.a", "import refigure.errors")
-    before = fingerprint(["refigure.a"])
+    before = fingerprint(("refigure.a",))
     package("refigure.errors", "x = 2")
-    assert fingerprint(["refigure.a"]) == before
+    assert fingerprint(("refigure.a",)) == before
     assert closure("refigure.a") == {"refigure.a"}
 
 
@@ -399,7 +399,7 @@ module = importlib.util.module_from_spec(found)
 found.loader.exec_module(module)
 print(json.dumps(module.normalised(ast.parse(sys.stdin.read()))))
 for name in sys.argv[2:]:
-    print(name, module.fingerprint([name]))
+    print(name, module.fingerprint((name,)))
 """
 
 

@@ -152,7 +152,8 @@ def closure(module: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def fingerprint(modules: Iterable[str]) -> str:
+@cache
+def fingerprint(modules: tuple[str, ...]) -> str:
     """The digest of the code of some modules and of what they rest on: 16 hexadecimal digits."""
     return _digest([[name, own] for name, own in outline(modules).items()])
 
@@ -208,3 +209,4 @@ def forget() -> None:
     """Read every module again (tests change files)."""
     _read.cache_clear()
     closure.cache_clear()
+    fingerprint.cache_clear()

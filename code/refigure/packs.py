@@ -68,10 +68,12 @@ def cut(runs: list[Run], wanted: dict[str, Wanted], block: int, by_seed: bool = 
         by_seed: whether a pack holds one seed.
     """
     groups: dict[tuple, dict[int, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    models = {id(run.spec.model): run.spec.model for run in runs}  # most share one mapping
+    shapes = {key: digest(dict(model)) for key, model in models.items()}
     for run in runs:
         spec = run.spec
         start = spec.start["take"] if spec.start else ""
-        key = (spec.data, digest(dict(spec.model)), spec.epochs, start, wanted[run.id])
+        key = (spec.data, shapes[id(spec.model)], spec.epochs, start, wanted[run.id])
         groups[key][spec.seed].append(run)
     packs = []
     for (*_, kept), alike in groups.items():

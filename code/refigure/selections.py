@@ -102,6 +102,7 @@ class Selections(Runs):
     def probes(self) -> dict[str, Probe]:
         """Every probe of the scale, by name."""
         found = {}
+        points: dict[tuple[str, str | None, int], str] = {}  # the same for many runs
         for name, (file, written) in self.config.families["probes"].items():
             place = f"{file}: {name}"
             self._check_scales(written, place)
@@ -113,12 +114,13 @@ class Selections(Runs):
                 for part in parts:
                     runs, point = self._selection(part, f"{place}.of.{role}")
                     for run in runs:
-                        experiment = self.experiments[run.experiment]
-                        asker = f"{place}.of.{role}"
-                        kept = point and canonical(
-                            experiment.point_of(point, run.spec.epochs, asker)
-                        )
-                        members.append((run, kept))
+                        asked = (run.experiment, point, run.spec.epochs)
+                        if point and asked not in points:
+                            definition = self.experiments[run.experiment].point_of(
+                                point, run.spec.epochs, f"{place}.of.{role}"
+                            )
+                            points[asked] = canonical(definition)
+                        members.append((run, points.get(asked)))
                 roles[role] = members
             found[name] = Probe(
                 name,

@@ -48,7 +48,10 @@ AXES: dict[str, tuple[str, ...]] = {
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text, so 1.0 is written 1."""
-    return json.dumps(_integral(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(_integral(value))
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _integral(value: Any) -> Any:
