@@ -350,16 +350,19 @@ def shade_regimes(axes: Axes, borders: tuple[float, float], names: bool = True) 
     axes.set_xlim(low, high)
 
 
+_DASHED = {"color": "black", "linewidth": 0.9, "linestyle": (5, (10, 3))}
+_EDGES = {"eta12": _DASHED, "eta2AB": _DASHED | {"linestyle": ":"}, "eta23": _DASHED}
+
+
 def edges(bounds: pd.DataFrame, setup: str) -> dict[str, float]:
     """The borders eta12, eta2AB, eta23 of a setup: the paper's where it draws them, else ours."""
     rows = bounds[bounds["setup"] == setup]
-    names = ("eta12", "eta2AB", "eta23")
     if not len(rows):
-        return dict.fromkeys(names, np.nan)
+        return dict.fromkeys(_EDGES, np.nan)
     row = rows.iloc[0]
-    drawn = {name: row[f"drawn_{name}"] for name in names}
+    drawn = {name: row[f"drawn_{name}"] for name in _EDGES}
     known = drawn if np.isfinite(list(drawn.values())).any() else row
-    return {name: float(known[name]) for name in names}
+    return {name: float(known[name]) for name in _EDGES}
 
 
 def mark_edges(axes: Axes, borders: Mapping[str, float], names: bool = True) -> None:
@@ -372,10 +375,9 @@ def mark_edges(axes: Axes, borders: Mapping[str, float], names: bool = True) -> 
         borders: as of `edges`.
     """
     low, high = axes.get_xlim()
-    styles = {"eta12": (5, (10, 3)), "eta2AB": ":", "eta23": (5, (10, 3))}
-    known = {name: borders[name] for name in styles if np.isfinite(borders[name])}
+    known = {name: borders[name] for name in _EDGES if np.isfinite(borders[name])}
     for name, value in known.items():
-        axes.axvline(value, color="black", linestyle=styles[name], linewidth=0.9, zorder=1)
+        axes.axvline(value, zorder=1, **_EDGES[name])
     if names and "eta12" in known:
         ends = [known["eta12"], known.get("eta2AB", known["eta12"]), known.get("eta23", high)]
         labels = ("1", "2A", "2B" if "eta2AB" in known else "2", "3")
@@ -397,12 +399,11 @@ def mark_edges(axes: Axes, borders: Mapping[str, float], names: bool = True) -> 
 def edge_lines(borders: Iterable[Mapping[str, float]]) -> list[Line2D]:
     """Legend entries of what `mark_edges` draws of these borders, in any panel."""
     there = {name for each in borders for name, value in each.items() if np.isfinite(value)}
-    style = {"color": "black", "linewidth": 0.9}
     lines = []
     if there & {"eta12", "eta23"}:
-        lines.append(line("1 | 2 and 2 | 3", linestyle=(5, (10, 3)), **style))
+        lines.append(line("1 | 2 and 2 | 3", **_EDGES["eta12"]))
     if "eta2AB" in there:
-        lines.append(line("end of 2A", linestyle=":", **style))
+        lines.append(line("end of 2A", **_EDGES["eta2AB"]))
     return lines
 
 
