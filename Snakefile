@@ -18,7 +18,7 @@ include: "rules/common.smk"
 
 onstart:
     lift_limit(workflow)
-    record_makings()
+    record_provenance()
     start_warm()
 
 

@@ -17,16 +17,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from refigure.data.documents import split
 from refigure.data.reference import topics
+from refigure.data.text.documents import split
+from refigure.graph.spec import Spec
 from refigure.measures.sparsity import difference, timings
-from refigure.models import sparsity
-from refigure.models.compaction import compacted
-from refigure.models.lstm import folded, lstm_classifier, lstm_language
-from refigure.models.variational import SUFFIX, clipped
-from refigure.spec import Spec
-from refigure.training.devices import device_of
+from refigure.models.rnn import sparsity
+from refigure.models.rnn.compaction import compacted
+from refigure.models.rnn.lstm import folded, lstm_classifier, lstm_language
+from refigure.models.rnn.variational import SUFFIX, clipped
 from refigure.training.initial import initial_values
+from refigure.training.jobs.devices import device_of
 
 NETWORKS = {  # the model, and what survives of it: words, inputs, units, gates
     "IMDb": (("lstm_classifier", 20_003, 1, 300, 128), (307, 1, 7, 8)),

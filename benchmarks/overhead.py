@@ -23,10 +23,10 @@ from pathlib import Path
 
 import torch
 from refigure import stages
-from refigure.config import Config
-from refigure.graph import Graph
-from refigure.training import states
-from refigure.training.job import Job
+from refigure.graph.config import Config
+from refigure.graph.lookups import Graph
+from refigure.training.jobs import states
+from refigure.training.jobs.job import Job
 
 CONFIG = "{scale: cost, device: cpu, papers: [], sources: {digits: {kind: digits}}}"
 SCALE = "data: {digits: {source: digits, train: 896, test: 901, standardise: global}}"

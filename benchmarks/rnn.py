@@ -19,16 +19,16 @@ import time
 from pathlib import Path
 
 import torch
-from refigure.catalogue import settings
-from refigure.data import documents, language
 from refigure.data.prepared import load
-from refigure.models import lstm
+from refigure.data.text import documents, language
+from refigure.graph.catalogue import settings
+from refigure.graph.spec import Spec
 from refigure.models.layers import Statistics
-from refigure.models.recurrence import recurrence
-from refigure.spec import Spec
-from refigure.training.devices import device_of
+from refigure.models.rnn import lstm
+from refigure.models.rnn.recurrence import recurrence
 from refigure.training.initial import initial_values
-from refigure.training.job import build_model
+from refigure.training.jobs.devices import device_of
+from refigure.training.jobs.job import build_model
 from refigure.training.loop import Training
 from refigure.training.points import Points
 from refigure.training.stack import Stack

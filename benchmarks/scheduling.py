@@ -1,8 +1,8 @@
 """What Snakemake itself costs, its own limit of jobs a second kept, and lifted.
 
 A workflow of jobs that sleep, all ready at once, two at a time; the CPU time of Snakemake and of
-its shells. `refigure.scheduling` keeps a limit that somebody asks for: one side asks for nearly the
-same.
+its shells. `refigure.machine.scheduling` keeps a limit that somebody asks for: one side asks for
+nearly the same.
 
     python benchmarks/scheduling.py [--jobs N] [--repeats N]
 
@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SNAKEFILE = """
-from refigure.scheduling import lift_limit
+from refigure.machine.scheduling import lift_limit
 onstart:
     lift_limit(workflow)
 rule all:

@@ -29,9 +29,9 @@ import psutil
 import torch
 from refigure import stages
 from refigure.cli import main as main_of_refigure
-from refigure.config import Config
-from refigure.graph import Graph
-from refigure.training.parts import FILES
+from refigure.graph.config import Config
+from refigure.graph.lookups import Graph
+from refigure.training.jobs.parts import FILES
 
 CONFIG = "{scale: kill, device: cpu, papers: [], sources: {digits: {kind: digits}}}"
 SCALE = """

@@ -19,11 +19,11 @@ import statistics
 import time
 
 import torch
-from refigure.catalogue import CATALOGUE
 from refigure.data.ticks import Ticks, prepare
+from refigure.graph.catalogue import CATALOGUE
+from refigure.graph.spec import Spec
 from refigure.models import tick_mlp
 from refigure.models.layers import Statistics
-from refigure.spec import Spec
 from refigure.tasks import binary
 from refigure.training.initial import initial_values
 from refigure.training.loop import Training

@@ -34,7 +34,7 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 def load_images(path: Path) -> dict[str, np.ndarray]:
     """CIFAR-10's first images after a permutation, uint8 (images, 32, 32, 3); random if absent."""
     if path.exists():
-        from refigure.data.recipes import prepare
+        from refigure.data.images.recipes import prepare
         from refigure.data.sources import digest_of, read
 
         raw = read({"kind": "images", "path": str(path), "sha256": digest_of(path)}, path.parent)
@@ -223,14 +223,14 @@ def our_seconds(options: argparse.Namespace, arrays: Path) -> float:
 
 def our_worker(options: argparse.Namespace) -> None:
     """The pack, through the job that Snakemake's rule calls, files written."""
-    from refigure.data import images
-    from refigure.data.recipes import prepare
+    from refigure.data.images import images
+    from refigure.data.images.recipes import prepare
     from refigure.data.sources import Raw
-    from refigure.experiments import Run, Wanted
-    from refigure.packs import Pack
-    from refigure.spec import Spec, canonical
-    from refigure.training.devices import device_of
-    from refigure.training.job import Job
+    from refigure.graph.experiments import Run, Wanted
+    from refigure.graph.packs import Pack
+    from refigure.graph.spec import Spec, canonical
+    from refigure.training.jobs.devices import device_of
+    from refigure.training.jobs.job import Job
 
     arrays = np.load(options.arrays)
     raw = Raw(

@@ -6,15 +6,14 @@ import sys
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from refigure import warm
-from refigure.config import Config
+from refigure.machine import warm
+from refigure.graph.config import Config
 from refigure.errors import UserError
 from refigure.explain.ledger import Ledger
-from refigure.graph import Graph
-from refigure.locks import release_dead
-from refigure.scheduling import lift_limit
-from refigure.steps import NAMES, Steps
-from refigure.targets import check
+from refigure.graph.lookups import Graph
+from refigure.machine.locks import release_dead
+from refigure.machine.scheduling import lift_limit
+from refigure.graph.steps import NAMES, Steps, resolve
 
 ROOT = Path(workflow.basedir)
 
@@ -71,10 +70,10 @@ def start_warm():
         warm.start()
 
 
-def record_makings():
+def record_provenance():
     """Note what the digests of these jobs stand for: `refigure why` names functions and keys by it."""
     for made in SCALES.values():
-        Ledger(made.paths.results).record(made.asked.values())
+        Ledger(made.paths.results).record(made.jobs.values())
 
 
 def looked_up(function):
@@ -138,7 +137,7 @@ def requested():
 def check_requested():
     CONFIG.scale(default_scale())
     for target in requested():
-        check(CONFIG, target)
+        resolve(target, CONFIG, default_scale(), steps)
 
 
 check_requested()

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from refigure.config import Config
-from refigure.graph import Graph
+from refigure.graph.config import Config
+from refigure.graph.lookups import Graph
 
 ROOT = Path(__file__).parents[1]
 REMOVED = object()

@@ -12,18 +12,18 @@ import pandas as pd
 import torch
 from PIL import Image
 from refigure import stages
-from refigure.catalogue import named
-from refigure.config import Config
-from refigure.data.images import Images
+from refigure.data.images.images import Images
 from refigure.data.sources import digest_of
-from refigure.graph import Graph
+from refigure.graph.catalogue import import_entry
+from refigure.graph.config import Config
+from refigure.graph.lookups import Graph
+from refigure.graph.packs import Pack
+from refigure.graph.spec import Spec, canonical
 from refigure.models.layers import Statistics
-from refigure.packs import Pack
-from refigure.spec import Spec, canonical
 from refigure.training.initial import initial_values
-from refigure.training.job import Job, build_model
+from refigure.training.jobs.job import Job, build_model
+from refigure.training.jobs.parts import FILES, named_point, read_tensors
 from refigure.training.loop import Training
-from refigure.training.parts import FILES, named_point, read_tensors
 from refigure.training.points import Points
 from refigure.training.stack import Stack
 from safetensors import safe_open
@@ -101,7 +101,7 @@ def training(
     frozen = frozenset() if specs[0].head is None else frozenset({"head"})
     stack = Stack(model, values, frozen, torch.device(device))
     return Training(
-        named("task", specs[0].task["name"]).build(
+        import_entry("task", specs[0].task["name"]).build(
             model, data, specs, [str(spec.seed) for spec in specs]
         ),
         specs,
@@ -308,7 +308,7 @@ def job(graph: Graph, pack: Pack, folder: Path | None = None, **keys: Any) -> Jo
     """The training of a pack as its stage makes it, into another folder if wanted."""
     settings = {
         "pack": pack,
-        "code": {"refigure.training.job": "code"},
+        "code": {"refigure.training.jobs.job": "code"},
         "data": graph.paths.data(pack.data),
         "folder": folder or graph.paths.pack(pack.name),
         "scratch": (folder / "scratch") if folder else graph.paths.state(pack.name),

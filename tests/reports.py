@@ -10,7 +10,7 @@ from typing import Any
 
 from conftest import Project
 from PIL import Image
-from refigure.graph import Graph
+from refigure.graph.lookups import Graph
 
 NOTHING = {"value": None, "se": None, "n": None, "n_of": None}
 LOSS = {"value": 0.4321, "se": 0.0123, "n": 3, "n_of": "seeds"}

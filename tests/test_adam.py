@@ -7,7 +7,7 @@ import torch
 from engine import CLASSES, scalars, spec, training
 from refigure.errors import UserError
 from refigure.models.convnet import build as convnet
-from refigure.training.adam import build
+from refigure.training.optimisers.adam import build
 from refigure.training.stack import Stack
 from torch import Tensor
 

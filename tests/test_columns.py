@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from refigure.graph import function_of
+from refigure.graph.lookups import function_of
 from refigure.measures import spectra
 from refigure.models import convnet
 from refigure.models.layers import Statistics
 from refigure.tables import decay, large_lr, rnn, sphere, ticks, toy
-from refigure.training import recorders, step_norms
 from refigure.training.passes import TrainPass
+from refigure.training.recorders import basic as recorders
+from refigure.training.recorders import step_norms
 from refigure.training.stack import Stack
 
 ROOT = Path(__file__).parents[1]

@@ -10,8 +10,8 @@ import yaml
 from conftest import REMOVED, Project
 from refigure import cli
 from refigure.errors import UserError
-from refigure.graph import Graph
-from refigure.reading import number
+from refigure.graph.lookups import Graph
+from refigure.graph.reading import number
 
 PT = "sphere_convnet_c10"
 FT = f"{PT}_ft"
@@ -113,7 +113,7 @@ def paper(graph: Graph) -> None:
     graph.paper("sample")
     graph.missing_modules("sample")
     for name in graph.figures("sample"):
-        str(graph.figure_making("sample", name))
+        str(graph.figure_provenance("sample", name))
     for name in graph.claims("sample"):
         graph.claims_of_figure("sample", name)
 

@@ -5,10 +5,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from refigure.config import Config
-from refigure.experiments import Run
-from refigure.graph import Graph
-from refigure.spec import canonical
+from refigure.graph.config import Config
+from refigure.graph.experiments import Run
+from refigure.graph.lookups import Graph
+from refigure.graph.spec import canonical
 
 SHA256 = "0" * 64
 TICKS = 23

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from refigure.data.images import Images
+from refigure.data.images.images import Images
+from refigure.graph.spec import Spec
 from refigure.measures import curvature
 from refigure.models import convnet
 from refigure.models.layers import Statistics
-from refigure.spec import Spec
 from refigure.tasks.classification import Classification
 
 IMAGES, CLASSES = 12, 3

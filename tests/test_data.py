@@ -11,14 +11,15 @@ import pytest
 import torch
 from engine import spec
 from PIL import Image
-from refigure.catalogue import settings
-from refigure.data import augment, sources
-from refigure.data.images import Images, load, save
+from refigure.data import sources
+from refigure.data.images import augment
+from refigure.data.images.images import Images, load, save
+from refigure.data.images.recipes import prepare, redrawn
 from refigure.data.prepared import load as load_any
-from refigure.data.recipes import prepare, redrawn
 from refigure.data.sources import Raw, digest_of, read
 from refigure.errors import UserError
-from refigure.training.job import build_model
+from refigure.graph.catalogue import settings
+from refigure.training.jobs.job import build_model
 from torchvision.transforms import functional as transforms
 
 REAL_CIFAR10 = Path(__file__).parents[2] / "shared" / "data" / "cifar10-jpg.tar.xz"

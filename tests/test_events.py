@@ -22,7 +22,7 @@ from engine import (
     trained,
     training,
 )
-from refigure.catalogue import named, settings
+from refigure.graph.catalogue import import_entry, settings
 from refigure.models.convnet import ConvNet
 from refigure.tables.decay import find_jumps
 
@@ -34,7 +34,7 @@ STEPS = {"name": "step_norms", "every": {"steps": 1}}
 def fired_at(losses: list[list[float]], **keys) -> list[list[int]]:
     """The epochs at which a jump's point is made, of networks beside each other."""
     entry = settings("event", {"name": "jump", **keys}, "test")
-    detector = named("event", "jump").build(entry, len(losses))
+    detector = import_entry("event", "jump").build(entry, len(losses))
     rows = torch.tensor(losses, dtype=torch.float64).T
     fired = torch.stack([detector.update(row)[1] for row in rows])
     return [torch.nonzero(column).flatten().tolist() for column in fired.T]
@@ -136,7 +136,7 @@ def test_a_head_set_free_is_trained_from_where_it_was(shop):
 def test_momentum_of_a_group_that_was_frozen_is_zero_and_of_others_kept():
     from engine import images
     from refigure.training.initial import initial_values
-    from refigure.training.job import _state_of, build_model
+    from refigure.training.jobs.job import _state_of, build_model
 
     data = images()
     model = build_model(spec(), data)
@@ -262,7 +262,7 @@ def test_norms_of_the_last_layer_and_of_batch_norm_are_those_of_their_weights():
 
 def factors(name: str, epochs: int, **keys) -> list[float]:
     entry = settings("schedule", {"name": name, **keys}, "test")
-    made = named("schedule", name).build(entry, epochs)
+    made = import_entry("schedule", name).build(entry, epochs)
     whole = [made(float(epoch)) for epoch in range(epochs)]
     assert whole == [made(epoch + 0.99) for epoch in range(epochs)]
     return whole

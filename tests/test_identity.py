@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, ids
-from refigure.catalogue import CATALOGUE, Entry, OneOf, Optional, default_of
-from refigure.experiments import Run, Wanted
-from refigure.spec import Spec, canonical, resolve_point
+from refigure.graph.catalogue import CATALOGUE, Entry, Nullable, OneOf, default_of
+from refigure.graph.experiments import Run, Wanted
+from refigure.graph.spec import Spec, canonical, resolve_point
 
 GOLDEN = Path(__file__).with_name("golden_ids.json")
 PT = "sphere_convnet_c10"
@@ -277,7 +277,7 @@ def test_a_new_experiment_leaves_every_run_and_pack_as_it_is(graph):
         ("record", "train"),
     ],
 )
-@pytest.mark.parametrize("shape", [0.5, OneOf(("old", "new")), Optional(int)], ids=str)
+@pytest.mark.parametrize("shape", [0.5, OneOf(("old", "new")), Nullable(int)], ids=str)
 def test_a_new_key_with_a_default_changes_no_run_and_no_pack(graph, monkeypatch, kind, name, shape):
     before = graph()
     packs = set(before.packs)
@@ -529,7 +529,7 @@ def test_an_experiment_may_be_absent_and_takes_its_children_along(graph):
 
 def test_a_table_is_made_anew_when_its_function_or_the_names_of_axes_change(graph):
     def code(**edits):
-        return str(graph(**edits).table_making("sample_lines"))
+        return str(graph(**edits).table_provenance("sample_lines"))
 
     before = code()
     assert code() == before
@@ -543,7 +543,7 @@ def test_a_table_is_made_anew_when_its_function_or_the_names_of_axes_change(grap
 def test_a_probe_is_measured_anew_when_its_point_changes(graph):
     def code(point: str) -> list[str]:
         made = graph(**{"sample_probe.of.end.point": point})
-        return [str(made.measure_making(part)) for part in made.probes["sample_probe"].parts]
+        return [str(made.measure_provenance(part)) for part in made.probes["sample_probe"].parts]
 
     assert code("end") == code("end")
     assert not set(code("end")) & set(code("start"))
@@ -568,8 +568,8 @@ def run_python(code: str, **environment: str) -> str:
 EXPAND = f"""
 import sys
 from pathlib import Path
-from refigure.config import Config
-from refigure.graph import Graph
+from refigure.graph.config import Config
+from refigure.graph.lookups import Graph
 graph = Graph(Config(Path({str(ROOT)!r})), "demo")
 print(len(graph.packs))
 print(sorted({{"torch", "numpy", "pandas", "sklearn"}} & set(sys.modules)))
@@ -586,7 +586,7 @@ def test_the_graph_and_the_configuration_import_in_under_a_third_of_a_second():
     code = """
 import time
 begun = time.process_time()
-import refigure.config, refigure.graph
+import refigure.graph.config, refigure.graph.lookups
 print(time.process_time() - begun)
 """
     assert statistics.median(float(run_python(code)) for _ in range(3)) < 0.3
@@ -595,7 +595,7 @@ print(time.process_time() - begun)
 def test_looking_whether_a_module_is_there_imports_nothing_heavy():
     code = """
 import sys
-from refigure.catalogue import CATALOGUE
+from refigure.graph.catalogue import CATALOGUE
 there = [entry.there() for kind in CATALOGUE.values() for entry in kind.values()]
 print(any(there), "torch" in sys.modules)
 """

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from refigure.graph import function_of
-from refigure.papers import large_lr as claims
+from refigure.claims import large_lr as claims
+from refigure.claims.verdict import threshold_at
+from refigure.graph.lookups import function_of
 from refigure.tables import large_lr
-from refigure.verdict import threshold_at
 
 ROOT = Path(__file__).parents[1]
 PAPERS = {

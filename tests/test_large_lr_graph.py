@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from refigure.config import Config
-from refigure.graph import Graph
+from refigure.graph.config import Config
+from refigure.graph.lookups import Graph
 
 SCALES = ["smoke", "demo", "small", "small8", "paper"]
 LARGE = ("sphere_convnet_c10_reduced", "sphere_convnet_c10_reduced_ft", "sphere_two_stage")

@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from refigure.live import Live, progress_of
-from refigure.training import progress
-from refigure.training.progress import Progress, duration, seconds_of
+from refigure.machine import progress
+from refigure.machine.live import Live, progress_of
+from refigure.machine.progress import Progress, duration, seconds_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SNAKEFILE = """

@@ -285,7 +285,7 @@ def test_every_notebook_draws_a_figure():
 KERNEL = """
 import json, sys
 from pathlib import Path
-from refigure.papermill_ipc import execute
+from refigure.machine.kernels import execute
 execute(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]), Path.cwd())
 """
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from refigure.config import Config
 from refigure.files import read_json
-from refigure.graph import Graph
+from refigure.graph.config import Config
+from refigure.graph.lookups import Graph
+from refigure.graph.steps import Steps
 from refigure.stages import scale_of
-from refigure.steps import Steps
 from test_workflow import clone
 from tiny import refigure, snakemake
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from refigure.experiments import Run, Wanted
-from refigure.packs import cut
-from refigure.spec import Spec, digest
+from refigure.graph.experiments import Run, Wanted
+from refigure.graph.packs import cut
+from refigure.graph.spec import Spec, digest
 
 NOTHING = Wanted()
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from refigure.papers import periodic_behavior as claims
+from refigure.claims import periodic_behavior as claims
+from refigure.claims.verdict import FAILS, HOLDS, UNDECIDED
 from refigure.tables import decay
-from refigure.verdict import FAILS, HOLDS, UNDECIDED
 
 EMPTY = pd.DataFrame(columns=list(decay.RUNS)).astype(decay.RUNS)
 

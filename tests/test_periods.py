@@ -12,7 +12,7 @@ from refigure.measures.members import Group, Member
 from refigure.models.layers import Statistics
 from refigure.tables import decay
 from refigure.training.initial import initial_values
-from refigure.training.job import build_model
+from refigure.training.jobs.job import build_model
 
 LR, WD, AN_EPOCH = 0.5, 0.02, 10
 PRODUCT = LR * WD
@@ -200,7 +200,7 @@ def test_sharpness_before_jumps_is_that_of_the_same_jump():
 
 def member(factor: float = 1.0, seed: int = 0) -> Member:
     """A network whose convolutions are scaled by a factor, which leaves what it says as it is."""
-    from refigure.catalogue import named
+    from refigure.graph.catalogue import import_entry
 
     data, chosen = images(), spec(seed=seed)
     model = build_model(chosen, data)
@@ -209,7 +209,7 @@ def member(factor: float = 1.0, seed: int = 0) -> Member:
         name: (value * factor if model.groups[name] == "invariant" else value)[None]
         for name, value in values.items()
     }
-    task = named("task", "classification").build(model, data, [chosen], ["0"])
+    task = import_entry("task", "classification").build(model, data, [chosen], ["0"])
     moments = Statistics.fresh(model.normalised, 1).running
     scaled = {
         layer: (factor * mean, factor**2 * variance) for layer, (mean, variance) in moments.items()

@@ -12,22 +12,22 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 from engine import graph_of, project
-from refigure import fingerprint
-from refigure.config import SOURCE_KEYS, Config
 from refigure.errors import UserError
-from refigure.explain.asking import asked
-from refigure.explain.calibration import EMBEDDED
 from refigure.explain.compare import compare
 from refigure.explain.compare import text as text_of_comparison
 from refigure.explain.export import export
-from refigure.explain.pages import duration, size
 from refigure.explain.plan import budgets, plan
 from refigure.explain.plan import text as text_of_plan
 from refigure.explain.show import show
 from refigure.explain.show import text as text_of_show
+from refigure.explain.step_times import EMBEDDED
+from refigure.explain.target import resolve as resolve_target
+from refigure.explain.text import duration, size
 from refigure.explain.timing import measures, same_work
 from refigure.files import read_json
-from refigure.graph import Graph
+from refigure.graph import fingerprint
+from refigure.graph.config import SOURCE_KEYS, Config
+from refigure.graph.lookups import Graph
 from tiny import ALL, checkout, copied, edit, refigure
 
 DEMO_S = 2500
@@ -47,7 +47,7 @@ def package(request, monkeypatch):
 
 
 def planned(root: Path, target: str = ALL, **keys) -> dict:
-    return plan(asked(Config(root), target), **keys)
+    return plan(resolve_target(Config(root), target), **keys)
 
 
 def by_experiment(found: dict) -> dict[str, dict]:
@@ -127,7 +127,9 @@ def test_seeds_and_numbers_are_the_same_work_and_widths_and_records_are_not(tmp_
 
 def test_demo_s_budgets_stay_below_what_design_allows(committed):
     graph = Graph(Config(committed), "demo")
-    stated = {row["experiment"]: row["budget"] for row in budgets(asked(graph.config, ALL_DEMO))}
+    stated = {
+        row["experiment"]: row["budget"] for row in budgets(resolve_target(graph.config, ALL_DEMO))
+    }
     assert set(stated) == {pack.runs[0].experiment for pack in graph.packs.values()}
     assert sum(stated.values()) <= DEMO_S
 
@@ -136,13 +138,13 @@ ALL_DEMO = "results/demo/all"
 
 
 def test_budgets_are_set_against_what_was_measured(built_tiny):
-    rows = {row["experiment"]: row for row in budgets(asked(Config(built_tiny), ALL))}
+    rows = {row["experiment"]: row for row in budgets(resolve_target(Config(built_tiny), ALL))}
     assert rows["plain"]["budget"] == 5 and rows["plain"]["measured"] > 0
 
 
 @pytest.mark.parametrize("target", ["results/demo/all", "results/small/all"])
 def test_a_plan_is_readable_in_80_columns(target, committed):
-    found = plan(asked(Config(committed), target), may_time=False)
+    found = plan(resolve_target(Config(committed), target), may_time=False)
     assert max(map(len, text_of_plan(found).splitlines())) <= 80
     json.dumps(found)
 

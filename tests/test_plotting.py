@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from refigure import plotting, warm
+from refigure import plotting
+from refigure.files import socket_folder
 from refigure.plotting import plt
 
 
@@ -196,5 +197,5 @@ def test_verdicts_are_printed_in_the_order_of_their_numbers(tmp_path, capsys):
 
 @pytest.mark.parametrize("temporary", ["/tmp", "/scratch/" + "long/" * 30])
 def test_a_socket_path_is_short_enough_for_every_system(temporary):
-    folder = warm.socket_folder(temporary)
+    folder = socket_folder(temporary)
     assert len(f"{folder}/refigure-12345678/kernel-ipc-5") <= 103

@@ -12,7 +12,7 @@ import pytest
 from conftest import Project
 from PIL import Image
 from refigure.errors import UserError
-from refigure.graph import Graph
+from refigure.graph.lookups import Graph
 from refigure.report.behind import Behind, beyond
 from refigure.report.page import unit_of, write_report
 from refigure.report.pictures import PICTURE_BYTES, embedded

@@ -29,8 +29,8 @@ from engine import (
 )
 from refigure import stages
 from refigure.models.convnet import ConvNet
-from refigure.training import states
-from refigure.training.states import Interrupted
+from refigure.training.jobs import states
+from refigure.training.jobs.states import Interrupted
 
 KINDS = {  # kind -> experiment, and whether its networks train side by side
     "plain": ("plain", False),

@@ -7,21 +7,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from refigure.data.documents import Documents
-from refigure.data.language import Text
+from refigure.data.text.documents import Documents
+from refigure.data.text.language import Text
+from refigure.graph.spec import Spec
 from refigure.measures import sparsity as probes
 from refigure.measures.members import Group, Member
-from refigure.models import sparsity
-from refigure.models.compaction import compacted
 from refigure.models.layers import Statistics
-from refigure.models.lstm import folded, lstm_classifier, lstm_language
-from refigure.models.recurrence import recurrence
-from refigure.models.variational import CONSTANTS, clipped, kl, log_alpha
-from refigure.spec import Spec
+from refigure.models.rnn import sparsity
+from refigure.models.rnn.compaction import compacted
+from refigure.models.rnn.lstm import folded, lstm_classifier, lstm_language
+from refigure.models.rnn.recurrence import recurrence
+from refigure.models.rnn.variational import CONSTANTS, clipped, kl, log_alpha
+from refigure.streams import generator
 from refigure.tasks.variational import build
-from refigure.training.counts import counts
 from refigure.training.initial import initial_values
-from refigure.training.streams import generator
+from refigure.training.recorders.counts import counts
 
 KL = {  # sparse-gated-rnn, section 5.1
     "authors": {-8: 3.97014, -4: 1.96812, 0: -0.24371, 3: -0.64470, 8: -0.66983},

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from refigure.papers import bayesian_compression_nlp as nlp
-from refigure.papers import sparse_gated_rnn as gated
-from refigure.papers.rnn import TASKS
-from refigure.verdict import FAILS, HOLDS, UNDECIDED
+from refigure.claims import bayesian_compression_nlp as nlp
+from refigure.claims import sparse_gated_rnn as gated
+from refigure.claims.rnn import TASKS
+from refigure.claims.verdict import FAILS, HOLDS, UNDECIDED
 
 SEEDS = (-0.01, 0.0, 0.01)
 """Relative offsets of three seeds, the same for all methods: differences have small errors."""

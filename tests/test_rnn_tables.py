@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from refigure.config import Config
-from refigure.experiments import Run
-from refigure.graph import Graph
+from refigure.graph.config import Config
+from refigure.graph.experiments import Run
+from refigure.graph.lookups import Graph
 from refigure.tables import rnn
 
 CORPORA = {"sentiment": "reviews", "topics": "news", "characters": "letters", "words": "text"}

@@ -23,8 +23,8 @@ from engine import (
     trained,
 )
 from refigure.cli import main
-from refigure.experiments import Wanted
-from refigure.training.parts import FILES
+from refigure.graph.experiments import Wanted
+from refigure.training.jobs.parts import FILES
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_a_pack_cut_otherwise_trains_nothing(shop, tmp_path):
 def test_nothing_is_adopted_from_other_code(shop, tmp_path):
     [first, _] = packs(shop, "plain")
     stale = trained(shop, "plain")
-    newer = {"refigure.training.job": "newer"}
+    newer = {"refigure.training.jobs.job": "newer"}
     made = job(shop, first, tmp_path / "out", adoptable=stale, code=newer)
     assert len(run(made)) == 2
 
@@ -223,7 +223,7 @@ def test_what_a_run_leaves_names_its_spec_code_and_machine(shop):
     folder = trained(shop, "plain")[0]
     for run_id, found in about(folder).items():
         assert found["spec"] == json.loads(json.dumps(shop.owned[0][run_id].spec.identity))
-        assert found["code"] == {"refigure.training.job": "code"}
+        assert found["code"] == {"refigure.training.jobs.job": "code"}
         assert found["torch"] == torch.__version__
         assert found["status"] == "finished"
         assert found["last_epoch"] == 6

@@ -23,9 +23,9 @@ import pytest
 from engine import FILES, graph_of, job, packs, prepared, project, results, trained
 from refigure import files, stages
 from refigure.errors import UserError
-from refigure.locks import release_dead
-from refigure.training import states
-from refigure.training.states import Interrupted
+from refigure.machine.locks import release_dead
+from refigure.training.jobs import states
+from refigure.training.jobs.states import Interrupted
 from test_resume import SLOW, Deadly, Killed
 from test_workflow import clone, snakemake
 

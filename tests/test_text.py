@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from refigure.catalogue import settings
-from refigure.data import documents, language, reference, texts
+from refigure.data import reference
 from refigure.data.prepared import load
 from refigure.data.sources import digest_of
+from refigure.data.text import documents, language, texts
 from refigure.errors import UserError
+from refigure.graph.catalogue import settings
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "text"
 real = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real texts")

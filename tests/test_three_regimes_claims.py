@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from refigure.papers import three_regimes as claims
+from refigure.claims import three_regimes as claims
+from refigure.claims.verdict import FAILS, HOLDS, UNDECIDED
 from refigure.tables import toy
-from refigure.verdict import FAILS, HOLDS, UNDECIDED
 
 SPREAD = (-0.01, 0.0, 0.01)
 """Relative differences of three seeds: a standard error of 0.6 %, so that 3 % are shown."""

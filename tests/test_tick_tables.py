@@ -13,10 +13,10 @@ import pytest
 import torch
 import yaml
 from refigure.data.ticks import Ticks
+from refigure.graph.spec import Spec
 from refigure.measures import features as measure
 from refigure.measures.members import Group, Member
 from refigure.models.layers import Statistics
-from refigure.spec import Spec
 from refigure.tables import large_lr, ticks
 from refigure.tasks.binary import Binary
 

@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 from engine import images, sgd, sphere
 from engine import spec as image_spec
-from refigure.catalogue import CATALOGUE
 from refigure.data import ticks
 from refigure.errors import UserError
+from refigure.graph.catalogue import CATALOGUE
+from refigure.graph.spec import Spec, canonical
 from refigure.models import tick_mlp
 from refigure.models.layers import Statistics
-from refigure.spec import Spec, canonical
 from refigure.tasks import binary, classification
 from refigure.training.initial import initial_values
-from refigure.training.job import Job, build_model
+from refigure.training.jobs.job import Job, build_model
 from refigure.training.loop import Training
 from refigure.training.points import Points
 from refigure.training.stack import Stack

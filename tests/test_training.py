@@ -31,9 +31,9 @@ from engine import (
     training,
 )
 from refigure.errors import UserError
-from refigure.training.devices import device_of, free_device
 from refigure.training.events.calm_end import CalmEnd
 from refigure.training.initial import initial_values
+from refigure.training.jobs.devices import device_of, free_device
 
 LAST = {"epoch": 2}
 FREE = {"model": {"name": "convnet", "k": 2, "norm": "none"}, "head": None}
@@ -563,7 +563,7 @@ def test_a_device_makes_a_job_one_thread(tmp_path):
 
 
 def test_jobs_take_one_gpu_each_and_the_first_when_all_are_held(tmp_path):
-    holder = "from refigure.training.devices import free_device as take; import sys, pathlib;"
+    holder = "from refigure.training.jobs.devices import free_device as take; import sys, pathlib;"
     holder += "print(take(2, pathlib.Path(sys.argv[1])), flush=True); sys.stdin.read()"
     holders = [
         subprocess.Popen(

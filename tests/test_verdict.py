@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from refigure.verdict import (
+from refigure.claims.verdict import (
     Estimate,
     Finding,
     above,

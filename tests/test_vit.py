@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from engine import images as small_images
 from engine import spec, training
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
-from refigure.data import randaugment
-from refigure.data.augment import Augmentation
-from refigure.data.randaugment import OPERATIONS, RandAugment
+from refigure.data.images import randaugment
+from refigure.data.images.augment import Augmentation
+from refigure.data.images.randaugment import OPERATIONS, RandAugment
 from refigure.models.layers import Statistics, dropout
 from refigure.models.vit import build
 from refigure.tasks.noise import DropoutNoise

@@ -14,12 +14,14 @@ import pytest
 # A command `do`, whose argument is a program; the module `decimal` stands for those that take long.
 COMMAND = """
 import sys
-from refigure import warm
+from refigure.machine import warm
 warm.IMPORTS = {"do": ("decimal",), "bad": ("no_such_module",)}
 def run(arguments, forked=False):
     exec(arguments[1], {})
     return 0
-warm._run = run
+def main():
+    status = warm.forked(sys.argv[1:])
+    return run(sys.argv[1:]) if status is None else status
 """
 
 
@@ -31,7 +33,8 @@ class Owner:
             "import os, subprocess\n"
             "popen = subprocess.Popen\n"
             "def started(words, **others):\n"
-            "    program = open(sys.argv[1]).read() + 'warm.serve()'\n"
+            "    serve = 'from pathlib import Path; warm.serve(Path(sys.argv[1]), run)'\n"
+            "    program = open(sys.argv[1]).read() + serve\n"
             "    return popen([words[0], '-c', program, words[-1]], **others)\n"
             "subprocess.Popen = started\n"
             "warm.start()\n"
@@ -53,7 +56,7 @@ class Owner:
     def job(self, program: str, command: str = "do", **options) -> subprocess.Popen:
         """A `refigure do PROGRAM` under this owner."""
         return subprocess.Popen(
-            [sys.executable, "-c", COMMAND + "sys.exit(warm.main())", command, program],
+            [sys.executable, "-c", COMMAND + "sys.exit(main())", command, program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -14,7 +14,7 @@ from refigure.files import read_json
 from tiny import ALL, checkout, copied, edit, refigure, snakemake, would_run
 
 FIGURE = "results/tiny/figures/sample/fig1.pdf"
-OPTIMISER = "code/refigure/training/optimisers.py"
+OPTIMISER = "code/refigure/training/optimisers/sgd.py"
 STEP = 'lr = self.elr * self.state["radius"].square()'
 
 
@@ -68,10 +68,10 @@ def test_what_is_built_is_up_to_date_from_the_figure_down_to_the_specs(built_tin
 def test_an_operator_changed_in_the_optimiser_is_named_by_module_and_function(changed):
     edit(changed / OPTIMISER, STEP, STEP.replace("*", "+"))
     found = agreed(changed, FIGURE)
-    assert changes(found, "train") == {("refigure.training.optimisers", "SphereSGD.step")}
+    assert changes(found, "train") == {("refigure.training.optimisers.sgd", "SphereSGD.step")}
     assert stale(found) == {"train": 2, "table": 2, "claim": 1, "figure": 1}
     said = refigure(changed, "why", FIGURE).stdout
-    assert "refigure.training.optimisers: SphereSGD.step changed" in said
+    assert "refigure.training.optimisers.sgd: SphereSGD.step changed" in said
     assert max(map(len, said.splitlines())) <= 80
 
 
@@ -213,7 +213,7 @@ def test_nothing_is_accepted_without_a_reason_or_while_snakemake_runs(changed):
 
 def test_the_ledger_survives_a_line_cut_short_and_writes_nothing_twice(tmp_path):
     from engine import graph_of, project
-    from refigure.steps import Steps
+    from refigure.graph.steps import Steps
 
     graph = graph_of(project(tmp_path))
     steps = Steps(graph).chain(["results/tiny/tables/lines.parquet"]).values()

@@ -14,9 +14,9 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from refigure.config import Config
-from refigure.graph import Graph
-from refigure.scheduling import lift_limit
+from refigure.graph.config import Config
+from refigure.graph.lookups import Graph
+from refigure.machine.scheduling import lift_limit
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAVELS = ("Snakefile", "rules", "code", "config", "profiles", "envs", "pyproject.toml")
@@ -144,14 +144,19 @@ def test_a_clone_beside_existing_results_has_nothing_to_be_done(built, tmp_path)
 
 
 def test_a_comment_in_the_package_reruns_nothing(changed):
-    for name in ("training/optimisers.py", "tables/sphere.py", "plotting.py", "verdict.py"):
+    for name in (
+        "training/optimisers/sgd.py",
+        "tables/sphere.py",
+        "plotting/__init__.py",
+        "claims/verdict.py",
+    ):
         path = changed / "code/refigure" / name
         path.write_text("# A comment.\n" + path.read_text())
     assert would_run(changed, *ALL) == {}
 
 
 def test_an_operator_in_the_optimiser_reruns_its_training_and_all_after(changed):
-    optimisers = changed / "code/refigure/training/optimisers.py"
+    optimisers = changed / "code/refigure/training/optimisers/sgd.py"
     edit(optimisers, "self.elr * self.state", "self.elr + self.state")
     jobs = would_run(changed, *ALL)
     assert "prepare" not in jobs
@@ -209,7 +214,7 @@ def test_neither_cores_nor_warm_processes_change_a_bit(built, tmp_path):
 
 
 LIMITED = """
-from refigure.scheduling import lift_limit
+from refigure.machine.scheduling import lift_limit
 onstart:
     lift_limit(workflow)
     print("a limit:", workflow.scheduler.job_rate_limiter is not None)

@@ -50,7 +50,7 @@ figures:
 claims:
   c1:
     statement: It falls.
-    decide: papers.sample.falls
+    decide: claims.sample.falls
     tables: {lines: lines, after: after}
     options: {thresholds: {most: 3.0}}
     figures: [fig1]
@@ -62,7 +62,7 @@ def last(runs, column):
     return rows[["run", "elr", "seed", column]]
 '''
 CLAIMS = """
-from refigure import verdict
+from refigure.claims import verdict
 
 
 def falls(lines, after, most):
@@ -97,7 +97,7 @@ def checkout(root: Path) -> Path:
     (root / "config/config.yaml").write_text(json.dumps({**config, "papers": ["sample"]}))
     (root / "config/papers/sample.yaml").write_text(PAPER)
     (root / "code/refigure/tables/sample.py").write_text(TABLES)
-    (root / "code/refigure/papers/sample.py").write_text(CLAIMS)
+    (root / "code/refigure/claims/sample.py").write_text(CLAIMS)
     notebook = root / "code/notebooks/sample/fig1.ipynb"
     notebook.parent.mkdir(parents=True)
     cells = [

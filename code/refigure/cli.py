@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from refigure import __version__
-from refigure.config import Config
 from refigure.errors import UserError
 from refigure.explain import commands as explaining
-from refigure.graph import Graph
-from refigure.reading import suggest
+from refigure.graph.config import Config
+from refigure.graph.lookups import Graph
+from refigure.graph.reading import suggest
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -138,7 +138,7 @@ def _stage(name: str, *arguments: str) -> Callable[[argparse.Namespace], None]:
 
 def _train(options: argparse.Namespace) -> int:
     from refigure import stages
-    from refigure.training.states import Interrupted
+    from refigure.training.jobs.states import Interrupted
 
     try:
         stages.train(_graph(options), options.pack, options.state_every)
@@ -171,7 +171,7 @@ def _prune(options: argparse.Namespace) -> None:
 
 
 def _pin(options: argparse.Namespace) -> None:
-    from refigure.pin import pin
+    from refigure.explain.pin import pin
 
     print(pin(Path(options.root), options.source))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,3 +102,16 @@ def read_parquet(path: Path) -> pd.DataFrame:
         ) from None
     except (ArrowInvalid, OSError) as error:
         raise UserError(f"{path}: not a readable table: {' '.join(str(error).split())}") from None
+
+
+def socket_folder(temporary: str | None = None) -> str:
+    """Where folders for sockets go: the temporary folder, or /tmp where its path is too long.
+
+    Args:
+        temporary: instead of the system's choice (`TMPDIR`).
+    """
+    temporary = temporary or tempfile.gettempdir()
+    own = len("/refigure-12345678")
+    longest_name = len("/kernel-ipc-5")
+    # A socket's path is limited to 107 characters on Linux and 103 on macOS.
+    return temporary if len(temporary) + own + longest_name <= 103 else "/tmp"

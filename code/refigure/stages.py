@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from refigure.catalogue import CATALOGUE, absent, named
 from refigure.data.archives import refuse_oversized
 from refigure.errors import UserError
-from refigure.experiments import Run
 from refigure.files import read_json, read_parquet, whole, write_json, write_parquet, write_text
-from refigure.graph import Graph, function_of
-from refigure.packs import Pack
+from refigure.graph.catalogue import CATALOGUE, absent, import_entry
+from refigure.graph.experiments import Run
+from refigure.graph.lookups import Graph, function_of
+from refigure.graph.packs import Pack
 
 
 def prepare(graph: Graph, data: str) -> None:
@@ -24,7 +24,7 @@ def prepare(graph: Graph, data: str) -> None:
     if data not in graph.recipes:
         raise UserError(f"data '{data}' is not in {graph.scale.file}")
     recipe = graph.recipes[data]
-    module = named("recipe", recipe["name"])
+    module = import_entry("recipe", recipe["name"])
     found = graph.config.sources_of(recipe)
     for source in found.values():
         paths = source.get("path", [])
@@ -39,8 +39,8 @@ def prepare(graph: Graph, data: str) -> None:
 
 def train(graph: Graph, name: str, interval_s: float) -> None:
     """Train a pack, or adopt what other packs hold of it."""
-    from refigure.training.devices import device_of
-    from refigure.training.job import Job
+    from refigure.training.jobs.devices import device_of
+    from refigure.training.jobs.job import Job
 
     pack = graph.pack(name)
     refuse_unbuilt(pack, name)
@@ -100,7 +100,7 @@ def measure(graph: Graph, part: str) -> None:
     import pandas as pd
 
     from refigure.measures.members import groups
-    from refigure.training.devices import device_of
+    from refigure.training.jobs.devices import device_of
 
     roles = graph.measured(part)
     probe = graph.probe_of_part[part]
@@ -184,7 +184,7 @@ def draw(graph: Graph, paper: str, name: str, log: Path) -> None:
     """
     from papermill.exceptions import PapermillExecutionError
 
-    from refigure.papermill_ipc import execute
+    from refigure.machine.kernels import execute
 
     figure = graph.figure(paper, name)
     target = {suffix: graph.paths.figure(paper, name, suffix) for suffix in ("pdf", "png", "csv")}
@@ -221,7 +221,7 @@ def draw(graph: Graph, paper: str, name: str, log: Path) -> None:
 def claim(graph: Graph, paper: str, name: str) -> None:
     """Decide a claim from its tables and write the verdict."""
 
-    from refigure import verdict
+    from refigure.claims import verdict
 
     written = graph.claim(paper, name)
     frames = {key: read_parquet(graph.paths.table(table)) for key, table in written.tables.items()}

@@ -15,7 +15,7 @@ import threading
 import time
 from logging import Formatter, LogRecord
 
-from refigure.live import Live
+from refigure.machine.live import Live
 from snakemake.logging import ColorizingTextHandler
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent

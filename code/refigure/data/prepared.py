@@ -1,6 +1,6 @@
 """Prepared data in one file each, whatever they are: images, documents, a text, features.
 
-The module of a recipe, `named("recipe", name)`, says what its data are. It offers
+The module of a recipe, `import_entry("recipe", name)`, says what its data are. It offers
 
     read(sources, cache) -> raw              what its sources hold; key of the recipe -> source
     prepare(raw, recipe) -> prepared         the arrays, from raw data and the recipe's keys
@@ -25,8 +25,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 from torch import Tensor
 
-from refigure.catalogue import named
 from refigure.errors import UserError
+from refigure.graph.catalogue import import_entry
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
@@ -70,7 +70,7 @@ def load(path: Path, device: torch.device | str) -> Any:
         UserError: there is no such file, or it is not one of ours.
     """
     about, _ = _about(path)
-    return named("recipe", about["recipe"]["name"]).load(path, device)
+    return import_entry("recipe", about["recipe"]["name"]).load(path, device)
 
 
 def _about(path: Path) -> tuple[dict[str, Any], list[str]]:

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from refigure.errors import UserError
-from refigure.explain.asking import Asked
 from refigure.explain.staleness import Staleness
+from refigure.explain.target import Target
 from refigure.files import read_json, write_json, write_text
-from refigure.steps import PACK_FILES, Step
+from refigure.graph.steps import PACK_FILES, Step
 
 LOG = "accepted.log"
 ACCEPTED = ("code", "notebook")
 
 
-def accept(asked: Asked, because: str) -> dict[str, Any]:
+def accept(target: Target, because: str) -> dict[str, Any]:
     """Keep what a target rests on over a change of code.
 
     Returns:
@@ -36,11 +36,11 @@ def accept(asked: Asked, because: str) -> dict[str, Any]:
     because = " ".join(because.split())
     if not because:
         raise UserError("--because: say why the results stay as they are")
-    root = asked.graph.config.root
+    root = target.graph.config.root
     if any((root / ".snakemake/locks").glob("*")):
         raise UserError("Snakemake is at work in this folder (or was killed: snakemake --unlock)")
-    staleness = Staleness(asked.graph, asked.files)
-    _refuse_others(asked.target, staleness)
+    staleness = Staleness(target.graph, target.files)
+    _refuse_others(target.target, staleness)
     jobs, changes = [], {}
     for step in staleness.chain.values():
         found = [
@@ -48,14 +48,14 @@ def accept(asked: Asked, because: str) -> dict[str, Any]:
         ]
         if found:
             _record(step, staleness)
-        rewritten = step.rule == "train" and _mark_runs(step, asked)
+        rewritten = step.rule == "train" and _mark_runs(step, target)
         if found or rewritten:
             jobs.append(step.label)
             changes |= dict.fromkeys(found)
     if jobs:
         staleness.ledger.record(staleness.chain.values())
-        _log(asked, because, jobs, list(changes))
-    return {"target": asked.target, "jobs": jobs, "changes": list(changes), "because": because}
+        _log(target, because, jobs, list(changes))
+    return {"target": target.target, "jobs": jobs, "changes": list(changes), "because": because}
 
 
 def _refuse_others(target: str, staleness: Staleness) -> None:
@@ -79,13 +79,13 @@ def _record(step: Step, staleness: Staleness) -> None:
         write_text(json.dumps(record), path)
 
 
-def _mark_runs(step: Step, asked: Asked) -> bool:
+def _mark_runs(step: Step, target: Target) -> bool:
     """Let a pack's `run.json` hold the present code, by which other packs adopt its runs."""
-    folder = asked.graph.paths.pack(step.names[0])
+    folder = target.graph.paths.pack(step.names[0])
     path = folder / PACK_FILES[3]
     if not path.is_file():
         return False
-    now: Mapping[str, str] = asked.graph.training_code(asked.graph.pack(step.names[0]))
+    now: Mapping[str, str] = target.graph.training_code(target.graph.pack(step.names[0]))
     content = read_json(path)
     before = json.dumps(content, sort_keys=True)
     for about in content["runs"].values():
@@ -98,15 +98,15 @@ def _mark_runs(step: Step, asked: Asked) -> bool:
     return True
 
 
-def _log(asked: Asked, because: str, jobs: list[str], changes: list[str]) -> None:
+def _log(target: Target, because: str, jobs: list[str], changes: list[str]) -> None:
     line = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "target": asked.target,
+        "target": target.target,
         "because": because,
         "changes": changes,
         "jobs": jobs,
     }
-    path: Path = asked.graph.paths.results / LOG
+    path: Path = target.graph.paths.results / LOG
     with path.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
@@ -115,7 +115,7 @@ def text(found: Mapping[str, Any]) -> str:
     """What was accepted, in a few lines."""
     if not found["jobs"]:
         return f"{found['target']}: nothing to accept"
-    from refigure.explain.pages import counted, wrapped
+    from refigure.explain.text import counted, wrapped
 
     lines = [f"{found['target']}: {counted(len(found['jobs']), 'job')} kept"]
     for change in found["changes"]:

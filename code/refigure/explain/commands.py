@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from refigure.config import Config
 from refigure.errors import UserError
-from refigure.explain.asking import Asked, asked
+from refigure.explain.target import Target, resolve
 from refigure.files import read_json
-from refigure.graph import Graph
+from refigure.graph.config import Config
+from refigure.graph.lookups import Graph
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -47,8 +47,8 @@ def _json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
-def _asked(options: argparse.Namespace) -> Asked:
-    return asked(Config(Path(options.root)), options.target, options.scale)
+def _target(options: argparse.Namespace) -> Target:
+    return resolve(Config(Path(options.root)), options.target, options.scale)
 
 
 def _graph(options: argparse.Namespace) -> Graph:
@@ -64,15 +64,15 @@ def _plan(options: argparse.Namespace) -> None:
     from refigure.explain.plan import budgets, plan, text, text_of_budgets
 
     if options.budgets:
-        _print(options, budgets(_asked(options)), text_of_budgets)
+        _print(options, budgets(_target(options)), text_of_budgets)
     else:
-        _print(options, plan(_asked(options), not options.no_timing), text)
+        _print(options, plan(_target(options), not options.no_timing), text)
 
 
 def _why(options: argparse.Namespace) -> None:
     from refigure.explain.why import text, why
 
-    _print(options, why(_asked(options)), text)
+    _print(options, why(_target(options)), text)
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -96,7 +96,7 @@ def _show(options: argparse.Namespace) -> None:
 def _accept(options: argparse.Namespace) -> None:
     from refigure.explain.accept import accept, text
 
-    _print(options, accept(_asked(options), options.because), text)
+    _print(options, accept(_target(options), options.because), text)
 
 
 def _compare(options: argparse.Namespace) -> None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refigure.config import Config
 from refigure.errors import UserError
-from refigure.explain.pages import columns, counted, shortened, wrapped
+from refigure.explain.text import columns, counted, shortened, wrapped
 from refigure.files import read_json
-from refigure.reading import suggest
-from refigure.spec import AXES, axis_column
+from refigure.graph.config import Config
+from refigure.graph.reading import suggest
+from refigure.graph.spec import AXES, axis_column
 
 if TYPE_CHECKING:
     import pandas as pd

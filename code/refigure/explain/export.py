@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from refigure.errors import UserError
-from refigure.explain.pages import size
+from refigure.explain.text import size
 from refigure.files import whole
-from refigure.graph import Graph
+from refigure.graph.lookups import Graph
 
 RESULTS = ("tables", "claims", "figures", "notebooks", "all", "report.html")
 SOURCES = ("Snakefile", "Makefile", "pyproject.toml", "README.md", "rules", "config", "code")

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from refigure.errors import UserError
-from refigure.experiments import Run
-from refigure.explain.shapes import header
+from refigure.explain.sizes import header
 from refigure.files import read_json
-from refigure.graph import Graph
-from refigure.packs import Pack, adoptable
+from refigure.graph.experiments import Run
+from refigure.graph.lookups import Graph
+from refigure.graph.packs import Pack, adoptable
 
 
 class Holdings:

@@ -2,7 +2,8 @@
 
 A parameter says that the code or the configuration of a result is another; only what was digested
 can say which function or key. `results/<scale>/made_with.jsonl` holds it, a line a digest, each
-once: of code the modules, of a module its functions, of words the words, of a notebook its cells.
+once: of code the modules, of a module its functions, of the configuration its keys, of a
+notebook its cells.
 It is only ever added to, and no result depends on it.
 """
 
@@ -17,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from refigure.explain.holdings import leaves
-from refigure.fingerprint import functions
-from refigure.making import Making
-from refigure.spec import canonical
-from refigure.steps import Step
+from refigure.graph.fingerprint import functions
+from refigure.graph.provenance import Provenance
+from refigure.graph.spec import canonical
+from refigure.graph.steps import Step
 
 FILE = "made_with.jsonl"
 DIGITS = 16  # hexadecimal, of a module's own digest
@@ -43,7 +44,7 @@ class Change:
     how: str = "changed"
 
     def __str__(self) -> str:
-        """One line: `refigure.training.optimisers: SphereSGD.step changed`."""
+        """One line: `refigure.training.optimisers.sgd: SphereSGD.step changed`."""
         return f"{self.name}{': ' if self.part else ' '}{self.part} {self.how}".replace("  ", " ")
 
 
@@ -74,11 +75,11 @@ class Ledger:
         """Add what these jobs are made with, as far as it is not there; returns the lines added."""
         entries: dict[str, Any] = {}
         for step in steps:
-            for making in makings(step):
-                for kind, digest in making.parts():
+            for provenance in provenances(step):
+                for kind, digest in provenance.parts():
                     if digest in self.known or digest in entries:
                         continue
-                    content = making.content(kind)
+                    content = provenance.content(kind)
                     entries[digest] = content
                     if kind == "code":
                         entries[digest] = {name: own[:DIGITS] for name, own in content.items()}
@@ -98,29 +99,35 @@ class Ledger:
             self.known.update({digest: json.loads(canonical(of)) for digest, of in entries.items()})
         return len(entries)
 
-    def changes(self, before: str, making: Making) -> list[Change]:
+    def changes(self, before: str, provenance: Provenance) -> list[Change]:
         """What is not as it was.
 
         Args:
             before: the parameter that was recorded.
-            making: what the result is made with now.
+            provenance: what the result is made with now.
         """
-        now = making.parts()
+        now = provenance.parts()
         digests = before.split(" ")
         if len(digests) != len(now):
             return [Change("code", "recorded by another version of Refigure", how="")]
         found: list[Change] = []
         for old, (kind, new) in zip(digests, now):
             if old != new:
-                compare = {"code": self._code, "words": self._words, "cells": self._cells}[kind]
-                found += compare(self.known.get(old), making)
+                compare = {
+                    "code": self._code,
+                    "configured": self._configured,
+                    "cells": self._cells,
+                }[kind]
+                found += compare(self.known.get(old), provenance)
         return found
 
-    def _code(self, before: Mapping[str, str] | None, making: Making) -> Iterator[Change]:
+    def _code(self, before: Mapping[str, str] | None, provenance: Provenance) -> Iterator[Change]:
         if before is None:
-            yield Change("code", making.modules[0], "or what it rests on", "(not recorded which)")
+            yield Change(
+                "code", provenance.modules[0], "or what it rests on", "(not recorded which)"
+            )
             return
-        now = {name: own[:DIGITS] for name, own in making.content("code").items()}
+        now = {name: own[:DIGITS] for name, own in provenance.content("code").items()}
         for name in sorted({*before, *now}):
             if name not in now or name not in before:
                 yield Change("code", name, how="added" if name in now else "removed")
@@ -134,23 +141,25 @@ class Ledger:
         for name, how in _differing(before, functions(module)):
             yield Change("code", module, name, how)
 
-    def _words(self, before: Mapping[str, Any] | None, making: Making) -> Iterator[Change]:
+    def _configured(
+        self, before: Mapping[str, Any] | None, provenance: Provenance
+    ) -> Iterator[Change]:
         if before is None:
             yield Change("configuration", "its entry", how="changed (not recorded where)")
             return
         old = dict(leaves(before))
-        new = dict(leaves(json.loads(canonical(making.content("words")))))
+        new = dict(leaves(json.loads(canonical(provenance.content("configured")))))
         for name, how in _differing(old, new):
             if how == "changed":
                 how = _step(old[name], new[name])
             yield Change("configuration", name, how=how)
 
-    def _cells(self, before: list[str] | None, making: Making) -> Iterator[Change]:
-        notebook = making.notebook.name
+    def _cells(self, before: list[str] | None, provenance: Provenance) -> Iterator[Change]:
+        notebook = provenance.notebook.name
         if before is None:
             yield Change("notebook", notebook)
             return
-        now = making.content("cells")
+        now = provenance.content("cells")
         if len(before) != len(now):
             yield Change("notebook", notebook, how=f"had {len(before)} cells, has {len(now)}")
             return
@@ -159,9 +168,9 @@ class Ledger:
                 yield Change("notebook", notebook, f"cell {number}")
 
 
-def makings(step: Step) -> Iterator[Making]:
+def provenances(step: Step) -> Iterator[Provenance]:
     """All that a job is made with."""
-    for made in step.made.values():
+    for made in step.provenance.values():
         yield from made.values() if isinstance(made, Mapping) else [made]
 
 

@@ -7,13 +7,13 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from refigure.explain.asking import Asked
 from refigure.explain.holdings import Holdings
-from refigure.explain.pages import columns, counted, duration, shortened, size, wrapped
-from refigure.explain.shapes import shape_of
+from refigure.explain.sizes import shape_of
 from refigure.explain.staleness import Staleness
+from refigure.explain.target import Target
+from refigure.explain.text import columns, counted, duration, shortened, size, wrapped
 from refigure.explain.timing import Times
-from refigure.steps import Step
+from refigure.graph.steps import Step
 
 JOB_S = {"prepare": 3.0, "train": 1.5, "measure": 1.5, "table": 0.5, "figure": 3.0, "claim": 0.5}
 JOB_S |= {"verdicts": 0.5, "summary": 0.5, "report": 3.0, "index": 0.5}
@@ -21,7 +21,7 @@ JOB_S |= {"verdicts": 0.5, "summary": 0.5, "report": 3.0, "index": 0.5}
 OTHER_BYTES = {"table": 40e3, "figure": 400e3, "measure": 40e3, "claim": 4e3}
 
 
-def plan(asked: Asked, may_time: bool = True) -> dict[str, Any]:
+def plan(target: Target, may_time: bool = True) -> dict[str, Any]:
     """What a target would run.
 
     Args:
@@ -32,8 +32,8 @@ def plan(asked: Asked, may_time: bool = True) -> dict[str, Any]:
         and `other` jobs; `longest`: the pack that takes longest; `disk`: bytes by kind, and what is
         free; `assumptions`: sentences.
     """
-    graph = asked.graph
-    staleness = Staleness(graph, asked.files)
+    graph = target.graph
+    staleness = Staleness(graph, target.files)
     holdings = Holdings(graph)
     times = Times(graph, holdings, may_time)
     jobs: dict[str, dict[str, int]] = defaultdict(lambda: {"all": 0, "run": 0})
@@ -65,7 +65,7 @@ def plan(asked: Asked, may_time: bool = True) -> dict[str, Any]:
             disk["data"] += shape.bytes if shape else 0
     train = sum(row["seconds"] for row in rows.values())
     return {
-        "target": asked.target,
+        "target": target.target,
         "scale": graph.scale.name,
         "device": device(graph.config.user["device"]),
         "jobs": {rule: dict(count) for rule, count in jobs.items()},
@@ -164,14 +164,14 @@ def _assumptions(
 # ---------------------------------------------------------------------- budgets
 
 
-def budgets(asked: Asked) -> list[dict[str, Any]]:
+def budgets(target: Target) -> list[dict[str, Any]]:
     """What each experiment of a target's scale cost here, against the `budget` that it states.
 
     Returns:
         A row an experiment: `budget` and `measured` in core-seconds (None where not all of its
         networks are trained here).
     """
-    graph = asked.graph
+    graph = target.graph
     holdings = Holdings(graph)
     rows = []
     for name, experiment in graph.experiments.items():

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from refigure.errors import UserError
-from refigure.experiments import Run
 from refigure.explain.holdings import Holdings, leaves
-from refigure.explain.pages import columns, counted, duration, wrapped
-from refigure.graph import Graph
-from refigure.packs import Pack
-from refigure.reading import suggest
+from refigure.explain.text import columns, counted, duration, wrapped
+from refigure.graph.experiments import Run
+from refigure.graph.lookups import Graph
+from refigure.graph.packs import Pack
+from refigure.graph.reading import suggest
 
 DIGITS = 4  # of a run's id that are enough, where they name one only
 

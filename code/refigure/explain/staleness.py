@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from refigure.explain.ledger import Change, Ledger
-from refigure.graph import Graph
-from refigure.making import Making
-from refigure.steps import Step, Steps
+from refigure.graph.lookups import Graph
+from refigure.graph.provenance import Provenance
+from refigure.graph.steps import Step, Steps
 
 RECORD_FORMAT = 6  # of Snakemake's records; older ones hold no parameters to rely on
 CHECKSUM_BELOW = 1_000_000  # bytes: of smaller inputs Snakemake compares the content too
@@ -204,7 +204,7 @@ class Staleness:
         for name, text in step.params.items():
             if text in recorded:
                 continue
-            made = step.made.get(name)
+            made = step.provenance.get(name)
             by_module = isinstance(made, Mapping)
             old = next((text for text in gone if _like(text, by_module)), None)
             if made is None or old is None:
@@ -216,15 +216,15 @@ class Staleness:
         return list(found)
 
     def changes_of_modules(
-        self, before: Mapping[str, str], made: Mapping[str, Making]
+        self, before: Mapping[str, str], made: Mapping[str, Provenance]
     ) -> list[Change]:
         """What is not as it was, of digests by module as `run.json` holds them."""
         found: dict[Change, None] = {}
-        for module, making in made.items():
+        for module, provenance in made.items():
             if module not in before:
                 found[Change("code", module, how="added")] = None
             else:
-                found |= dict.fromkeys(self.ledger.changes(before[module], making))
+                found |= dict.fromkeys(self.ledger.changes(before[module], provenance))
         for module in before:
             if module not in made:
                 found[Change("code", module, how="removed")] = None

@@ -15,16 +15,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from refigure.catalogue import absent
 from refigure.errors import UserError
-from refigure.experiments import Run, Wanted
 from refigure.explain.holdings import Holdings
-from refigure.explain.shapes import shape_of
+from refigure.explain.sizes import shape_of
 from refigure.files import read_json, write_json
-from refigure.graph import Graph
-from refigure.packs import Pack
+from refigure.graph.catalogue import absent
+from refigure.graph.experiments import Run, Wanted
+from refigure.graph.lookups import Graph
+from refigure.graph.packs import Pack
+from refigure.graph.spec import Spec, canonical, digest
 from refigure.report.wording import on_cpu
-from refigure.spec import Spec, canonical, digest
 from refigure.training.clocks import epoch_is_due
 
 NUMBERS = ("elr", "lr", "wd", "momentum", "radius", "norm")
@@ -163,7 +163,7 @@ class Times:
         if key not in self._timed:
             if not self.may_time or absent(pack.modules):
                 return None
-            from refigure.explain.calibration import calibrate
+            from refigure.explain.step_times import calibrate
 
             timed = calibrate(self.graph, pack, run)
             self._timed[key] = timed and asdict(timed)

@@ -6,34 +6,34 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from refigure.experiments import Run
-from refigure.explain.asking import Asked
 from refigure.explain.holdings import Holdings, differing, leaves
 from refigure.explain.ledger import Change
-from refigure.explain.pages import counted, wrapped
 from refigure.explain.staleness import Reason, Staleness
-from refigure.packs import Pack
-from refigure.steps import Step
+from refigure.explain.target import Target
+from refigure.explain.text import counted, wrapped
+from refigure.graph.experiments import Run
+from refigure.graph.packs import Pack
+from refigure.graph.steps import Step
 
 ORDER = ("summary", "report", "verdicts", "figure", "claim", "index", "table", "measure", "train")
 ORDER = (*ORDER, "prepare")
 SHOWN = 6  # files or changes of one reason that are printed; --json has all
 
 
-def why(asked: Asked) -> dict[str, Any]:
+def why(target: Target) -> dict[str, Any]:
     """The state of everything a target rests on.
 
     Returns:
         `target`; `jobs`: each `{job, rule, names, stale, reasons}` from the target down; `specs`:
         each `{experiment, runs, packs, says, axes}`; `notes`: what Snakemake does not look at.
     """
-    staleness = Staleness(asked.graph, asked.files)
-    holdings = Holdings(asked.graph)
+    staleness = Staleness(target.graph, target.files)
+    holdings = Holdings(target.graph)
     jobs, notes = [], []
     for step in sorted(staleness.chain.values(), key=lambda step: ORDER.index(step.rule)):
         reasons = staleness.reasons.get(step.label, [])
         if step.rule == "train":
-            reasons = [*reasons, *_of_new_pack(step, reasons, holdings, asked)]
+            reasons = [*reasons, *_of_new_pack(step, reasons, holdings, target)]
             notes += _unrecorded(step, staleness, holdings)
         jobs.append(
             {
@@ -46,10 +46,10 @@ def why(asked: Asked) -> dict[str, Any]:
         )
     trained = [step.names[0] for step in staleness.chain.values() if step.rule == "train"]
     return {
-        "target": asked.target,
-        "scale": asked.graph.scale.name,
+        "target": target.target,
+        "scale": target.graph.scale.name,
         "jobs": jobs,
-        "specs": specs(asked, trained),
+        "specs": specs(target, trained),
         "notes": notes,
     }
 
@@ -64,12 +64,12 @@ def _reason(reason: Reason) -> dict[str, Any]:
 
 
 def _of_new_pack(
-    step: Step, reasons: Sequence[Reason], holdings: Holdings, asked: Asked
+    step: Step, reasons: Sequence[Reason], holdings: Holdings, target: Target
 ) -> list[Reason]:
     """What makes a pack that is not there another one than those that are."""
     if not any(reason.kind == "missing" for reason in reasons):
         return []
-    pack = asked.graph.pack(step.names[0])
+    pack = target.graph.pack(step.names[0])
     taken = holdings.adoptable(pack)
     found = []
     if taken:
@@ -122,9 +122,9 @@ def _unrecorded(step: Step, staleness: Staleness, holdings: Holdings) -> list[st
     changes: dict[str, None] = {}
     for about in holdings.of_pack(step.names[0]).values():
         made = {
-            name: making
-            for name, making in step.made["code"].items()
-            if about["code"].get(name) != str(making)
+            name: provenance
+            for name, provenance in step.provenance["code"].items()
+            if about["code"].get(name) != str(provenance)
         }
         before = {name: about["code"][name] for name in made if name in about["code"]}
         for change in staleness.changes_of_modules(before, made):
@@ -138,14 +138,14 @@ def _unrecorded(step: Step, staleness: Staleness, holdings: Holdings) -> list[st
 # ---------------------------------------------------------------------- specs
 
 
-def specs(asked: Asked, packs: Iterable[str]) -> list[dict[str, Any]]:
+def specs(target: Target, packs: Iterable[str]) -> list[dict[str, Any]]:
     """What some packs train, by experiment: the keys that all its runs share, and the axes."""
     runs: dict[str, list[Run]] = defaultdict(list)
     names: Counter[str] = Counter()
     for name in packs:
-        for run in asked.graph.pack(name).runs:
+        for run in target.graph.pack(name).runs:
             runs[run.experiment].append(run)
-        names[asked.graph.pack(name).runs[0].experiment] += 1
+        names[target.graph.pack(name).runs[0].experiment] += 1
     found = []
     for experiment, members in runs.items():
         axes = {
@@ -159,7 +159,7 @@ def specs(asked: Asked, packs: Iterable[str]) -> list[dict[str, Any]]:
         found.append(
             {
                 "experiment": experiment,
-                "file": asked.graph.experiments[experiment].file,
+                "file": target.graph.experiments[experiment].file,
                 "runs": len(members),
                 "packs": names[experiment],
                 "shared": shared,

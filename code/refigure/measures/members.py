@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refigure.catalogue import named
 from refigure.data.prepared import load as load_data
-from refigure.experiments import Run
-from refigure.graph import Graph
+from refigure.graph.catalogue import import_entry
+from refigure.graph.experiments import Run
+from refigure.graph.lookups import Graph
+from refigure.graph.selections import Probe
 from refigure.models.layers import Model, Statistics
-from refigure.selections import Probe
 from refigure.tasks import Task
-from refigure.training import parts
-from refigure.training.job import build_model, stream_of
+from refigure.training.jobs import parts
+from refigure.training.jobs.job import build_model, stream_of
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,9 @@ def _member(
         loaded[run.spec.data] = load_data(graph.paths.data(run.spec.data), device)
     data = loaded[run.spec.data]
     model = build_model(run.spec, data)
-    task = named("task", run.spec.task["name"]).build(model, data, [run.spec], [stream_of(run)])
+    task = import_entry("task", run.spec.task["name"]).build(
+        model, data, [run.spec], [stream_of(run)]
+    )
     moments = {
         layer: tuple(values[f"{kind}/{layer}"][None].to(device) for kind in ("mean", "variance"))
         for layer in model.normalised

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from refigure.data.documents import SPECIALS
+from refigure.data.text.documents import SPECIALS
 from refigure.measures.members import Group, Member
-from refigure.models import sparsity
-from refigure.models.compaction import Compact, compacted, gate_constants
-from refigure.models.lstm import GATES, folded
-from refigure.models.variational import SUFFIX, clipped
-from refigure.models.variational import log_alpha as log_ratio
+from refigure.models.rnn import sparsity
+from refigure.models.rnn.compaction import Compact, compacted, gate_constants
+from refigure.models.rnn.lstm import GATES, folded
+from refigure.models.rnn.variational import SUFFIX, clipped
+from refigure.models.rnn.variational import log_alpha as log_ratio
 
 LOWEST, HIGHEST, WIDTH = -12.0, 12.0, 0.5  # of the histograms' bins of log alpha
 

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from refigure.data.images import Images
+from refigure.data.images.images import Images
 from refigure.measures.members import Group, Member
 
 Bands = Mapping[str, Sequence[int]]

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from refigure.experiments import Run
 from refigure.files import read_json
-from refigure.graph import Graph
+from refigure.graph.experiments import Run
+from refigure.graph.lookups import Graph
 from refigure.report.wording import count, joined, plain, thousands
 
 

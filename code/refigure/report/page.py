@@ -13,16 +13,16 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from refigure.claims.verdict import FAILS, HOLDS, UNDECIDED
 from refigure.errors import UserError
-from refigure.experiments import Run
 from refigure.files import read_json, write_text
-from refigure.graph import Graph
-from refigure.publications import Claim, Figure
+from refigure.graph.experiments import Run
+from refigure.graph.lookups import Graph
+from refigure.graph.publications import Claim, Figure
+from refigure.graph.spec import without_defaults
 from refigure.report.behind import Behind, Family, beyond
 from refigure.report.pictures import embedded
 from refigure.report.wording import count, estimate, thousands, threshold, worked
-from refigure.spec import without_defaults
-from refigure.verdict import FAILS, HOLDS, UNDECIDED
 
 MARKS = {HOLDS: "✓", FAILS: "✗", UNDECIDED: "?"}
 SHOWN_NUMBERS = 6  # of a claim; further ones are behind a click, deciding ones never

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from refigure.verdict import FAILS, HOLDS, UNDECIDED
+from refigure.claims.verdict import FAILS, HOLDS, UNDECIDED
 
 WORDS = (HOLDS, FAILS, UNDECIDED)
 WIDTH = 79  # a terminal of 80 columns breaks no line
@@ -20,7 +20,7 @@ def verdict_table(
     A reason has one line and ends in ` ...` where that is too short: the report has every word.
 
     Args:
-        papers: slug -> records of claims, as `refigure.verdict.claim_record` makes them.
+        papers: slug -> records of claims, as `refigure.claims.verdict.claim_record` makes them.
         absent: slugs of papers whose figures and claims are not there yet.
     """
     lines = [f"Verdicts at scale '{scale}'", ""]

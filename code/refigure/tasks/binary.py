@@ -10,8 +10,8 @@ from torch import Tensor
 
 from refigure.data.ticks import Ticks
 from refigure.errors import UserError
+from refigure.graph.spec import Spec
 from refigure.models.layers import Model, Statistics
-from refigure.spec import Spec
 from refigure.tasks.order import Order
 
 EVALUATED = 512

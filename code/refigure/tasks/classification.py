@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refigure.catalogue import named
-from refigure.data.images import Images
+from refigure.data.images.images import Images
+from refigure.graph.catalogue import import_entry
+from refigure.graph.spec import Spec
 from refigure.models.layers import Model, Noise, Statistics
-from refigure.spec import Spec
+from refigure.streams import generator
 from refigure.tasks.noise import DropoutNoise
 from refigure.tasks.order import Order
-from refigure.training.streams import generator
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ class Classification:
         self.squared = spec.task["loss"] == "squared"
         self.augmentation = None
         if spec.augment is not None:
-            self.augmentation = named("augment", spec.augment["name"]).build(spec.augment, data)
+            self.augmentation = import_entry("augment", spec.augment["name"]).build(
+                spec.augment, data
+            )
         self.drops = getattr(model, "dropout", 0.0) > 0
         count = len(data.train_labels)
         self.batches = count // spec.batch if spec.drop_last else -(-count // spec.batch)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from refigure.training.streams import generator
+from refigure.streams import generator
 
 
 @dataclass(frozen=True)

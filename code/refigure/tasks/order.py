@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from refigure.training.streams import generator
+from refigure.streams import generator
 
 
 class Order:

@@ -17,10 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refigure.data.documents import Documents
-from refigure.data.language import Text
+from refigure.data.text.documents import Documents
+from refigure.data.text.language import Text
+from refigure.graph.spec import Spec
 from refigure.models.layers import Statistics
-from refigure.models.lstm import (
+from refigure.models.rnn.lstm import (
     LSTM,
     State,
     folded,
@@ -30,9 +31,8 @@ from refigure.models.lstm import (
     rows_of,
     torch_states,
 )
-from refigure.models.variational import SUFFIX, clipped, kl, sample
-from refigure.spec import Spec
-from refigure.training.streams import generator
+from refigure.models.rnn.variational import SUFFIX, clipped, kl, sample
+from refigure.streams import generator
 
 CLIP = 1e-6  # probabilities of classes are held within CLIP..1 - CLIP
 EVALUATED = 256  # documents or windows of an evaluation batch

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from refigure.graph.spec import Spec
 from refigure.models.layers import Model
-from refigure.spec import Spec
-from refigure.training.streams import generator
+from refigure.streams import generator
 
 
 def initial_values(model: Model, spec: Spec) -> dict[str, Tensor]:

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refigure.catalogue import named
+from refigure.graph.catalogue import import_entry
+from refigure.graph.spec import Spec
 from refigure.models.layers import Statistics
-from refigure.spec import Spec
 from refigure.tasks import Task
 from refigure.training.clocks import epoch_is_due
 from refigure.training.history import History
@@ -98,9 +98,11 @@ class Training:
         self.steps_per_epoch = 1 if spec.full_batch else self.task.batches
         given = self.stack.flat.clone()
         self.optimiser = build_optimiser(self.specs, self.stack)
-        self.schedule = named("schedule", spec.schedule["name"]).build(spec.schedule, self.epochs)
+        self.schedule = import_entry("schedule", spec.schedule["name"]).build(
+            spec.schedule, self.epochs
+        )
         self.recorders = {
-            record["name"]: getattr(named("record", record["name"]), record["name"])
+            record["name"]: getattr(import_entry("record", record["name"]), record["name"])
             for record in self.records
         }
         for average in self.points.by_step.values():
@@ -117,7 +119,7 @@ class Training:
         self.gradient = torch.empty_like(self.stack.flat)
         self.on_cpu = device.type == "cpu"
         logged = "step_norms" in self.recorders
-        self.steps = named("record", "step_norms").StepLog(self.stack) if logged else None
+        self.steps = import_entry("record", "step_norms").StepLog(self.stack) if logged else None
         self.step = 0
         self.first_step = 0
         self.start = self.stack.flat.clone()
@@ -397,4 +399,4 @@ class Training:
 def build_optimiser(specs: Sequence[Spec], stack: Stack) -> Any:
     """The optimiser that the networks of a stack share; their numbers may differ."""
     settings = [spec.optimiser for spec in specs]
-    return named("optimiser", settings[0]["name"]).build(settings, stack)
+    return import_entry("optimiser", settings[0]["name"]).build(settings, stack)

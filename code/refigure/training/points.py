@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from refigure.catalogue import named
 from refigure.errors import UserError
+from refigure.graph.catalogue import import_entry
 from refigure.models.layers import Statistics
 from refigure.training.stack import Stack
 
@@ -229,7 +229,7 @@ class Points:
 
     def _watch(self, key, point, epoch, snapshot, alive, measured) -> None:
         if key not in self.detectors:
-            self.detectors[key] = named("event", point["event"]).build(point, len(alive))
+            self.detectors[key] = import_entry("event", point["event"]).build(point, len(alive))
         detector = self.detectors[key]
         keep, fired = detector.update(measured["train_loss"])
         if not detector.slots:
@@ -287,7 +287,7 @@ class Points:
             self.best[key] = parts["value"].cpu()
         for key, parts in grouped.get("detector", {}).items():
             point = self.definitions[key]
-            detector = named("event", point["event"]).build(point, len(parts["armed"]))
+            detector = import_entry("event", point["event"]).build(point, len(parts["armed"]))
             detector.state = {name: value.cpu() for name, value in parts.items()}
             detector.state["armed"] = detector.state["armed"].bool()
             self.detectors[key] = detector

@@ -1,0 +1,45 @@
+"""`refigure`, the front door: a job runs as a fork of the warm process if there is one.
+
+What is imported here is what every job pays, so the commands themselves are imported late.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from refigure.machine import warm
+
+
+def main() -> int:
+    """The console script: one command, by the warm process or by this one."""
+    arguments = sys.argv[1:]
+    status = warm.forked(arguments)
+    return run(arguments) if status is None else status
+
+
+def run(arguments: list[str], forked: bool = False) -> int:
+    """Run one command in this process; its exit status.
+
+    Args:
+        forked: whether this process is a fork of the warm one.
+    """
+    if arguments[:1] == ["kernel"]:
+        from ipykernel.kernelapp import launch_new_instance
+
+        # A kernel watches over its parent; a fork's `refigure` does so in `_hand_over`.
+        watched = ["--IPKernelApp.parent_handle=1"] if forked else []
+        launch_new_instance(argv=["-f", arguments[1], *watched])
+        return 0
+    from refigure.cli import main as command
+
+    return command(arguments)
+
+
+def serve() -> None:
+    """Be the warm process, at the address that is the only argument."""
+    warm.serve(Path(sys.argv[1]), run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

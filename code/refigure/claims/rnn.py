@@ -1,0 +1,143 @@
+"""What the claims of the two recurrent papers share: tasks, methods, and differences seed by seed.
+
+Predicates read the table of networks (`tables.rnn.networks`): one row a task, method and seed, at
+the epoch that the papers report. With at least three seeds "less" means by more than 2 standard
+errors (sparse-gated-rnn, section 2); "at most" is read as written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from refigure.claims.verdict import (
+    ABSENT,
+    FAILS,
+    HOLDS,
+    UNDECIDED,
+    Estimate,
+    Finding,
+    all_of,
+    missing,
+    paired,
+    part_of,
+)
+
+CLASSIFICATION = ("sentiment", "topics")
+LANGUAGE = ("characters", "words")
+TASKS = (*CLASSIFICATION, *LANGUAGE)
+
+
+def by_seed(networks: pd.DataFrame, task: str, method: str, column: str) -> pd.Series:
+    """seed -> value of the networks of a task and method; empty where there is none."""
+    own = networks[(networks["task"] == task) & (networks["method"] == method)]
+    return own.set_index("seed")[column].astype(float)
+
+
+def difference(first: pd.Series, second: pd.Series) -> Estimate | None:
+    """First less second over the seeds that both have; None where a value is missing."""
+    seeds = first.index.intersection(second.index)
+    values = pd.concat([first[seeds], second[seeds]])
+    if not len(seeds) or not np.isfinite(values).all():
+        return None
+    return paired(first[seeds].to_numpy(), second[seeds].to_numpy(), "seeds")
+
+
+def change(
+    networks: pd.DataFrame, task: str, column: str, before: str, after: str
+) -> Estimate | None:
+    """What a column becomes from one method to another, seed by seed: after less before."""
+    return difference(
+        by_seed(networks, task, after, column), by_seed(networks, task, before, column)
+    )
+
+
+def log_ratio(
+    networks: pd.DataFrame, task: str, column: str, before: str, after: str
+) -> Estimate | None:
+    """The natural logarithm of after over before, seed by seed.
+
+    Ratios of counts are compared by their logarithms: their errors are nearly symmetric.
+    """
+    first, second = (by_seed(networks, task, method, column) for method in (after, before))
+    return difference(np.log(first.where(first > 0)), np.log(second.where(second > 0)))
+
+
+def have(networks: pd.DataFrame, tasks: Sequence[str], *methods: str) -> list[str]:
+    """The tasks that have networks of all methods, in order."""
+    pairs = set(zip(networks["task"], networks["method"]))
+    return [task for task in tasks if all((task, method) in pairs for method in methods)]
+
+
+def every(findings: Mapping[str, Finding], tasks: Sequence[str], reduced: bool = False) -> Finding:
+    """The conjunction over the tasks that a claim names.
+
+    Args:
+        findings: of the tasks at hand.
+        tasks: that the claim names.
+        reduced: the specification says that the tasks at hand decide; else they decide at most
+            against the claim.
+    """
+    if not findings:
+        return missing(ABSENT)
+    joined = counted(all_of(*findings.values()))
+    return joined if reduced else part_of(joined, list(findings), tasks)
+
+
+def most(findings: Mapping[str, Finding], tasks: Sequence[str], needed: int) -> Finding:
+    """A claim about at least `needed` of the tasks that it names.
+
+    It holds where as many hold, and fails where too many fail for that, whatever the tasks that
+    are not at hand would say; where some are not at hand it is at most undecided.
+
+    Args:
+        findings: of the tasks at hand.
+        tasks: that the claim names.
+        needed: how many.
+    """
+    if not findings:
+        return missing(ABSENT)
+    of = {
+        word: [task for task, finding in findings.items() if finding.verdict == word]
+        for word in (HOLDS, FAILS, UNDECIDED)
+    }
+    verdict = UNDECIDED
+    if len(of[HOLDS]) >= needed:
+        verdict = HOLDS
+    elif len(of[FAILS]) > len(tasks) - needed:
+        verdict = FAILS
+    told = "; ".join(
+        f"{word} in {', '.join(names)}"
+        + ("" if word == HOLDS else _reasons(findings[name] for name in names))
+        for word, names in of.items()
+        if names
+    )
+    joined = all_of(*findings.values())
+    told = f"needed in {needed:g} of {len(tasks)}: {told}"
+    joined = replace(joined, verdict=verdict, reason=told)
+    return part_of(counted(joined), list(findings), tasks)
+
+
+def _reasons(findings: Iterable[Finding]) -> str:
+    reasons = dict.fromkeys(finding.reason for finding in findings if finding.reason)
+    return f" ({'; '.join(reasons)})" if reasons else ""
+
+
+def counted(finding: Finding) -> Finding:
+    """The finding with how many seeds it rests on in its reason, where one network is all too few.
+
+    A verdict over fewer seeds than another is worth less: the reader is told.
+    """
+    counts = {
+        number.n
+        for number in finding.numbers.values()
+        if isinstance(number, Estimate) and number.n_of == "seeds"
+    }
+    if not counts or "1 seed" in finding.reason or "(n=" in finding.reason:
+        return finding
+    low, high = min(counts), max(counts)
+    seeds = f"{low} seed{'s' * (low > 1)}" if low == high else f"{low} to {high} seeds"
+    return replace(finding, reason=f"{finding.reason}; {seeds}" if finding.reason else seeds)

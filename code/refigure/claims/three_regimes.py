@@ -1,0 +1,442 @@
+"""The claims of three-regimes as predicates over tables.
+
+The predicates are those of the specification's section 2 with its notes in sections 6 and 10; what
+they leave open is said here. Levels of runs are estimates over seeds. A rate belongs to a regime
+where the runs of all its seeds do, so that a rate on a border decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from refigure.claims.verdict import (
+    ABSENT,
+    HOLDS,
+    Estimate,
+    Finding,
+    above,
+    all_of,
+    at_least,
+    at_most,
+    below,
+    exact,
+    finite_or_none,
+    missing,
+    monotone,
+    over_seeds,
+    paired,
+    part_of,
+    recorded,
+    spearman,
+    within,
+)
+from refigure.tables.sphere import best_cells, borders, majority, regime_at
+
+LEVELS = {"train_loss": "loss", "effective_gradient_norm": "gradient norm"}
+
+
+def three_regimes(regimes: pd.DataFrame, families: Sequence[str], count: float) -> Finding:
+    """C1, C11, C12: sorted by rate the labels never fall, and each occurs often enough.
+
+    Each seed that has all rates of its family says yes (1) or no (0); the claim is that all say
+    yes.
+
+    Args:
+        regimes: of `tables.sphere.regimes`.
+        families: named in the claim; a name stands for all widths of its family.
+        count: how often each label must occur.
+    """
+    own = regimes[regimes["family"].str.split(" ").str[0].isin(families)]
+    if not len(own):
+        return missing(ABSENT)
+    findings = []
+    for family, runs in own.groupby("family", sort=False):
+        answers = [
+            float(
+                labels.sort_values("rate")["regime"].is_monotonic_increasing
+                and all((labels["regime"] == regime).sum() >= count for regime in (1, 2, 3))
+            )
+            for _, labels in runs.groupby("seed")
+            if len(labels) == runs["rate"].nunique()
+        ]
+        name = f"{family}: share of seeds with three regimes"
+        share = at_least(Estimate.of(answers, "seeds"), 1, name=name)
+        if share.verdict == HOLDS:
+            share = replace(share, reason="")  # all seeds agree: at the bound there is no doubt
+        findings.append(share)
+        edges = borders(runs).query("seed == -1").iloc[0]
+        noted = {"last_r1": "last R1", "first_r2": "first R2", "last_r2": "last R2"}
+        noted |= {"first_r3": "first R3", "epochs": "epochs"}
+        findings += [recorded(f"{family}: {words}", edges[edge]) for edge, words in noted.items()]
+    have = own["family"].str.split(" ").str[0].unique()
+    return part_of(all_of(*findings), have, families)
+
+
+def better_within_r1(
+    regimes: pd.DataFrame, equal_loss: pd.DataFrame, family: str, correlation: float
+) -> Finding:
+    """C2: over the ELRs of regime 1 the final loss and the test error fall as the ELR grows, and so
+    does the gradient norm where the losses are equal.
+
+    Args:
+        regimes: of `tables.sphere.regimes`.
+        equal_loss: of `tables.sphere.equal_loss`.
+        family: that decides.
+        correlation: Spearman's, which must be at most this; one value a seed that has all ELRs.
+    """
+    runs = _in_regime(regimes[regimes["family"] == family], 1)
+    if not len(runs):
+        return missing(ABSENT)
+    if runs["rate"].nunique() < 3:
+        return missing(f"fewer than 3 ELRs in regime 1 of {family}")
+    findings = []
+    whole = [seed for _, seed in runs.groupby("seed") if len(seed) == runs["rate"].nunique()]
+    if not whole:
+        return missing(f"no seed has every ELR of regime 1 of {family}")
+    for column, name in (("final_train_loss", "final loss"), ("final_test_error", "test error")):
+        by_seed = [spearman(seed["rate"], seed[column]) for seed in whole]
+        known = None if None in by_seed else Estimate.of(by_seed, "seeds")
+        findings.append(at_most(known, correlation, name=f"rank correlation of ELR and {name}"))
+    norms = equal_loss[(equal_loss["family"] == family) & equal_loss["elr"].isin(runs["rate"])]
+    sharpness = _by_rate(norms, "elr", "effective_gradient_norm_at_common_loss")
+    name = "gradient norm at equal loss, ELR"
+    return all_of(*findings, monotone(sharpness, "decreasing", ties=0, name=name))
+
+
+def equilibrium_levels(
+    regimes: pd.DataFrame, family: str, ties: int, core_share: float, slope: float
+) -> Finding:
+    """C3: in the core of regime 2 the loss is stationary and grows with the ELR, and the effective
+    gradient norm falls.
+
+    Args:
+        regimes: of `tables.sphere.regimes`; levels are means over the trailing half.
+        family: that decides.
+        ties: adjacent ties within 2 standard errors that are allowed, of either quantity.
+        core_share: of chance; the mean train error of a core run is below it.
+        slope: by how much the log of the loss may move over the trailing half.
+    """
+    runs = _core(regimes[regimes["family"] == family], core_share)
+    if family not in set(regimes["family"]):
+        return missing(ABSENT)
+    if runs["rate"].nunique() < 3:
+        # One tie is allowed, so two ELRs would show nothing.
+        return missing(f"{runs['rate'].nunique()} of at least 3 core ELRs in regime 2")
+    slopes = _by_rate(runs, "rate", "loss_slope")
+    losses = _by_rate(runs, "rate", "train_loss_half")
+    norms = _by_rate(runs, "rate", "effective_gradient_norm_half")
+    return all_of(
+        *(
+            within(moved, -slope, slope, name=f"log loss, ELR {elr}")
+            for elr, moved in slopes.items()
+        ),
+        monotone(losses, "increasing", ties=ties, name="loss, ELR"),
+        monotone(norms, "decreasing", ties=ties, name="gradient norm, ELR"),
+    )
+
+
+def same_equilibrium(regimes: pd.DataFrame, switched: pd.DataFrame, difference: float) -> Finding:
+    """C4: at an ELR of regime 2 the levels are those of a run from the initial state, wherever the
+    run came from.
+
+    Args:
+        regimes: of `tables.sphere.regimes`, holding M1.
+        switched: of `tables.sphere.switched`.
+        difference: relative to the run from the initial state, seed by seed; a seed that lost its
+            level, by divergence, leaves its cell open.
+    """
+    if not len(switched):
+        return missing(ABSENT)
+    labels = majority(regimes[regimes["family"] == "M1"])
+    findings = []
+    for elr, runs in switched.groupby("elr"):
+        if regime_at(labels, elr) != 2:
+            continue
+        fresh = runs[runs["plr"].isna()].set_index("seed")
+        for plr, moved in runs.dropna(subset="plr").groupby("plr"):
+            for column, level in LEVELS.items():
+                own = moved.set_index("seed")[column]
+                seeds = own.index.intersection(fresh.index)
+                if not len(seeds):
+                    reason = f"no seed has ELR {elr:g} both from {plr:g} and from the start"
+                    findings.append(missing(reason))
+                    continue
+                ratio = over_seeds(own[seeds] / fresh.loc[seeds, column] - 1)
+                name = f"{level} at ELR {elr:g} from {plr:g}, relative difference"
+                findings.append(within(ratio, -difference, difference, name=name))
+    return all_of(*findings) if findings else missing("no target ELR in regime 2")
+
+
+def random_walk(regimes: pd.DataFrame, family: str, points: float, gradient_from: float) -> Finding:
+    """C5: in regime 3 the train error is at chance, and gradients are larger than at the start.
+
+    Args:
+        regimes: of `tables.sphere.regimes`.
+        family: that decides.
+        points: between the train error and chance.
+        gradient_from: the ELR from which gradients are compared.
+    """
+    runs = _in_regime(regimes[regimes["family"] == family], 3)
+    if not len(runs):
+        return missing(ABSENT if family not in set(regimes["family"]) else "no ELR in regime 3")
+    runs = runs.assign(
+        beside_chance=runs["train_error"] - runs["chance"],
+        growth=runs["effective_gradient_norm"] / runs["first_gradient_norm"],
+    )
+    findings = [
+        within(value, -points, points, name=f"train error less chance, ELR {elr}")
+        for elr, value in _by_rate(runs, "rate", "beside_chance").items()
+    ]
+    large = _by_rate(runs[runs["rate"] >= gradient_from], "rate", "growth")
+    findings += [
+        above(value, 1, name=f"gradient norm over the first, ELR {elr}")
+        for elr, value in large.items()
+    ]
+    if not large:
+        findings.append(missing(f"no ELR in regime 3 from {gradient_from:g}"))
+    return all_of(*findings)
+
+
+def slow_border(convergence_times: pd.DataFrame, exponent: float) -> Finding:
+    """C6: the time to converge grows with the ELR, and faster than a power of the distance to the
+    ELR at which it diverges.
+
+    Decided on the ELRs at which every seed has converged within the cap; that others have not
+    agrees with the claim. The exponent is fitted seed by seed, and is not determined unless an ELR
+    above all of those was tried: ELR* lies at most there.
+
+    Args:
+        convergence_times: of `tables.sphere.convergence_times`.
+        exponent: p of epochs ~ (ELR* - ELR)^-p, which must be above this.
+    """
+    if not len(convergence_times):
+        return missing(ABSENT)
+    by_elr = convergence_times.groupby("elr")["epochs_to_converge"]
+    whole = convergence_times[by_elr.transform("count") == by_elr.transform("size")]
+    if whole["elr"].nunique() < 4:
+        return missing("fewer than 4 ELRs converge within the cap")
+    times = _by_rate(whole, "elr", "epochs_to_converge")
+    grows = monotone(times, "increasing", ties=0, name="epochs to converge, ELR")
+    beyond = convergence_times["elr"][convergence_times["elr"] > whole["elr"].max()].min()
+    if np.isnan(beyond):
+        return all_of(grows, missing("no ELR seen beyond the border"))
+    fitted = [
+        fit_exponent(seed["elr"], seed["epochs_to_converge"], beyond)
+        for _, seed in whole.groupby("seed")
+    ]
+    if np.isnan(fitted).any():
+        return all_of(grows, missing("exponent not determined: ELR* is at an end of its search"))
+    return all_of(grows, above(Estimate.of(fitted, "seeds"), exponent, name="exponent"))
+
+
+def fit_exponent(elrs: Sequence[float], epochs: Sequence[float], beyond: float) -> float:
+    """p of epochs = c (ELR* - ELR)^-p, by least squares of log epochs.
+
+    ELR* is searched between the largest ELR and the one beyond. Where it fits best at an end, the
+    times are no power of a distance within: NaN.
+
+    Args:
+        elrs: that converge, at least 4.
+        epochs: of each, positive.
+        beyond: the smallest ELR above them that did not converge, which bounds ELR*.
+    """
+    elrs, logs = np.asarray(elrs, float), np.log(np.asarray(epochs, float))
+    searched = elrs.max() + (beyond - elrs.max()) * np.geomspace(1e-4, 1, 400)
+    residuals, exponents = [], []
+    for critical in searched:
+        distance = np.log(critical - elrs)
+        line = np.polynomial.Polynomial.fit(distance, logs, 1)
+        residuals.append(float(np.square(line(distance) - logs).sum()))
+        exponents.append(-float(line.convert().coef[1]))
+    best = int(np.argmin(residuals))
+    return exponents[best] if 0 < best < searched.size - 1 else np.nan
+
+
+def better_optima(
+    regimes: pd.DataFrame,
+    finetuned: pd.DataFrame,
+    families: Sequence[str],
+    converged_loss: float,
+) -> Finding:
+    """C7: fine-tuning from regime 2 ends at a lower test error than the best run of regime 1, by
+    more than 2 standard errors over the seeds.
+
+    Judged on the `tables.sphere.best_cells`, seed by seed. Families of one seed decide nothing
+    where another has more; they are recorded.
+
+    Args:
+        regimes: of `tables.sphere.regimes`.
+        finetuned: of `tables.sphere.finetuned`.
+        families: named in the claim.
+        converged_loss: final train loss of a converged run.
+    """
+    if not len(finetuned):
+        return missing(ABSENT)
+    findings = {}
+    for family in families:
+        alone, tuned = best_cells(regimes, finetuned, family, converged_loss)
+        ((elr,), before), ((plr, target), after) = alone, tuned
+        seeds = before.index.intersection(after.index)
+        if not len(seeds):
+            continue
+        gain = paired(before[seeds], after[seeds], "seeds")
+        name = f"{family}: gain in test error, {plr:g} then {target:g} against {elr:g}"
+        findings[family] = above(gain, 0, name=name, clearly=True)
+    if not findings:
+        return missing("no fine-tuned run from regime 2 has converged")
+    single = {family for family, finding in findings.items() if _seeds(finding) == 1}
+    if single == set(findings):
+        return all_of(*findings.values())
+    return all_of(
+        *(
+            exact(True, numbers=finding.numbers, reason=f"{family} has 1 seed and decides nothing")
+            if family in single
+            else finding
+            for family, finding in findings.items()
+        )
+    )
+
+
+def toy_thresholds(
+    toy_levels: pd.DataFrame,
+    toy_borders: pd.DataFrame,
+    loss: float,
+    near: float,
+    near_to: float,
+    far: float,
+    far_to: float,
+) -> Finding:
+    """C8: the toy converges below ELR 1 / sum(alpha) and stays at the predicted level above.
+
+    How far its measured borders, levels and 2-cycle are from the closed forms is recorded.
+
+    Args:
+        toy_levels: of `tables.toy.levels`; `product` is ELR * sum(alpha).
+        toy_borders: of `tables.toy.measured_borders`.
+        loss: the largest final F of all starts is below it where the product is below 0.99.
+        near: relative difference of mean F to the theory, for products of 1.01 to `near_to`.
+        near_to: a product.
+        far: the same for products of `near_to` to `far_to`.
+        far_to: a product.
+    """
+    small = toy_levels[toy_levels["product"] < 0.99]
+    large = toy_levels[toy_levels["product"] >= 1.01]
+    if not len(small) or not len(large):
+        return missing(ABSENT)
+    wrong = (large["loss_mean"] / large["loss_theory"] - 1).abs()
+    is_near = large["product"] <= near_to
+    is_far = ~is_near & (large["product"] <= far_to)
+    kind = toy_borders["quantity"].str.split(" at ").str[0]
+    errors = toy_borders["relative_error"].groupby(kind, sort=False).max()
+    return all_of(
+        below(small["loss_max"].max(), loss, name="largest F below the threshold"),
+        at_most(wrong[is_near].max(), near, name=f"difference to theory up to {near_to:g}"),
+        at_most(wrong[is_far].max(), far, name=f"difference to theory up to {far_to:g}"),
+        *(recorded(f"{name}: largest relative error", error) for name, error in errors.items()),
+    )
+
+
+def equal_steps(toy_levels: pd.DataFrame, spread: float) -> Finding:
+    """C9: in regime 2 of the toy, the effective steps of all groups are equal.
+
+    Args:
+        toy_levels: of `tables.toy.levels`.
+        spread: standard deviation over groups of the mean log(1 + s^2), over its mean.
+    """
+    several = toy_levels["border_convergence"] < toy_levels["border_divergence"]
+    second = toy_levels[
+        several
+        & (toy_levels["elr"] > toy_levels["border_convergence"])
+        & (toy_levels["elr"] < toy_levels["border_divergence"])
+    ]
+    if not len(second):
+        return missing(ABSENT)
+    worst = second.loc[second["step_spread"].idxmax()]
+    return below(
+        worst["step_spread"],
+        spread,
+        name=f"largest spread, at alpha {worst['alpha']} and product {worst['product']:g}",
+    )
+
+
+def conventional(
+    regimes: pd.DataFrame,
+    jumps: pd.DataFrame,
+    runs: pd.DataFrame,
+    onset_share: float,
+    stationary_loss: float,
+) -> Finding:
+    """C10: with weight decay the instantaneous ELR decides: jumps at the border of regimes 1 and 2,
+    an equilibrium inside regime 2.
+
+    The ELR of a jump is that of the epoch measured before its onset: see `tables.decay.jumps`. It
+    is bounded from below only; its ratio to the last ELR of regime 1 is recorded. The sphere's grid
+    tells the interval of regime 2 up to its gaps: it is taken from the last ELR of regime 1 to the
+    first of regime 3.
+
+    Args:
+        regimes: of `tables.sphere.regimes`, holding M1.
+        jumps: of `tables.decay.jumps`.
+        runs: of `tables.decay.runs`.
+        onset_share: of the last ELR of regime 1; no jump has a smaller ELR at its onset.
+        stationary_loss: a run without jumps and with a stationary loss above this is judged.
+    """
+    own = regimes[regimes["family"] == "M1"]
+    if not len(own) or not len(runs):
+        return missing(ABSENT)
+    edges = borders(own).query("seed == -1").iloc[0]
+    last_r1, first_r3 = edges["last_r1"], edges["first_r3"]
+    if not np.isfinite([last_r1, first_r3]).all():
+        return missing("M1 does not show all three regimes")
+    findings = []
+    if len(jumps):
+        onsets = jumps["elr_before"]
+        smallest, middle = finite_or_none(onsets.min()), finite_or_none(onsets.median())
+        findings += [
+            at_least(smallest, onset_share * last_r1, name="smallest ELR at a jump"),
+            at_least(middle, last_r1, name=f"median ELR at {len(onsets)} jumps"),
+        ]
+        for jump in jumps.itertuples():
+            name = f"ELR before jump {jump.jump} over last R1, {_run_name(jump)}"
+            findings.append(recorded(name, jump.elr_before / last_r1))
+    else:
+        findings.append(missing("no jump in any run"))
+    settled = runs[
+        (runs["jumps"] == 0) & runs["stationary"] & (runs["trailing_loss"] > stationary_loss)
+    ]
+    for run in settled.itertuples():
+        name = f"settled ELR, {_run_name(run)}"
+        findings.append(within(finite_or_none(run.trailing_elr), last_r1, first_r3, name=name))
+    if not len(settled):
+        findings.append(missing("no run without jumps is stationary"))
+    return all_of(*findings)
+
+
+def _in_regime(runs: pd.DataFrame, regime: int) -> pd.DataFrame:
+    """The runs at the rates where all seeds are in one regime."""
+    return runs[(runs["regime"] == regime).groupby(runs["rate"]).transform("all")]
+
+
+def _core(runs: pd.DataFrame, share: float) -> pd.DataFrame:
+    """The runs at the rates where all seeds are in regime 2 and not near to regime 3."""
+    core = (runs["regime"] == 2) & (runs["train_error"] < share * runs["chance"])
+    return runs[core.groupby(runs["rate"]).transform("all")]
+
+
+def _by_rate(runs: pd.DataFrame, rate: str, column: str) -> dict[str, Estimate | None]:
+    """The estimate over seeds at each rate, in rising order."""
+    return {f"{key:g}": over_seeds(values) for key, values in runs.groupby(rate)[column]}
+
+
+def _run_name(row: NamedTuple) -> str:
+    """A run with weight decay, of a row of its table."""
+    return f"LR {row.lr:g} WD {row.wd:g} seed {row.seed}"
+
+
+def _seeds(finding: Finding) -> int:
+    return max(number.n for number in finding.numbers.values() if isinstance(number, Estimate))

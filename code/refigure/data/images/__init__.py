@@ -1,0 +1,1 @@
+"""Images: recipes, batches on the device, augmentation."""

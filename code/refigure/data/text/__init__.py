@@ -1,0 +1,1 @@
+"""Documents, characters and words."""

@@ -1,0 +1,1 @@
+"""What is asked for: configuration, runs, packs, probes, tables, figures, claims. No torch here."""

@@ -1,0 +1,575 @@
+"""Experiments: named families of runs, and the runs that their grids and cases ask for."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from refigure.errors import UserError
+from refigure.graph.catalogue import settings, value_of
+from refigure.graph.reading import Keys, suggest, typed
+from refigure.graph.spec import (
+    NAMED,
+    NAMED_DEFAULTS,
+    PLAIN,
+    Spec,
+    axis_column,
+    axis_path,
+    canonical,
+    resolve_clock,
+    resolve_point,
+    without_defaults,
+)
+
+START_KEYS = {"from": str, "file": object, "at": str, "take": str, "carry": dict, "where": dict}
+CASE_WORDS = ("seeds", "block")  # what a case says beside its axes: how many seeds, how many a job
+SOURCED = ("data", "checkpoint")  # axes whose values have no runs where nobody configured a source
+TAKES = ("weights", "state", "backbone")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run leaves behind, besides its history. It never changes the trajectory.
+
+    Args:
+        points: canonical text of resolved points.
+        records: canonical text of `{name, keys..., every}`.
+        predictions: the image sets whose logits are kept, of `test` and `train`.
+    """
+
+    points: frozenset[str] = frozenset()
+    records: frozenset[str] = frozenset()
+    predictions: frozenset[str] = frozenset()
+
+    def __or__(self, other: Wanted) -> Wanted:
+        return Wanted(
+            self.points | other.points,
+            self.records | other.records,
+            self.predictions | other.predictions,
+        )
+
+    def __le__(self, other: Wanted) -> bool:
+        return (
+            self.points <= other.points
+            and self.records <= other.records
+            and self.predictions <= other.predictions
+        )
+
+    def as_json(self) -> dict[str, list[str]]:
+        """Sorted lists, for `run.json` and for parameters; recorders without their defaults."""
+        lists = {key: sorted(getattr(self, key)) for key in ("points", "records", "predictions")}
+        return lists | {"records": sorted(_brief(record) for record in self.records)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, list[str]]) -> Wanted:
+        """What `as_json` wrote; a default that a recorder got since then is filled in."""
+        sets = {key: frozenset(items) for key, items in value.items()}
+        return cls(**sets | {"records": frozenset(_full(record) for record in value["records"])})
+
+
+def _brief(record: str) -> str:
+    keys = json.loads(record)
+    every = keys.pop("every")
+    return canonical({**without_defaults("record", keys), "every": every})
+
+
+def _full(record: str) -> str:
+    keys = json.loads(record)
+    every = keys.pop("every")
+    return canonical({**settings("record", keys, "run.json"), "every": every})
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network trained by one spec, as one experiment asks for it.
+
+    Args:
+        axes: the values of the experiment's axes and what it carries from its parent, by column.
+        parent: the run it starts from, if any; `point` the key of the point it starts at.
+        block: the most runs of its case that one job trains; None: as many as of the experiment.
+    """
+
+    spec: Spec
+    experiment: str
+    axes: Mapping[str, Any]
+    parent: Run | None = None
+    point: str | None = None
+    block: int | None = None
+
+    @property
+    def id(self) -> str:
+        """The identity: of the spec alone."""
+        return self.spec.id
+
+    @property
+    def label(self) -> str:
+        """A readable name: `sphere_pt elr=0.001 seed=0 (312305ba64c1)`."""
+        shown = " ".join(f"{key}={_shown(value)}" for key, value in self.axes.items())
+        return f"{self.experiment} {shown} ({self.id})".replace("  ", " ")
+
+    @property
+    def own_epochs(self) -> range:
+        """The epochs that it trains: of one that goes on from a state, those after it.
+
+        Where the state is an event's, its epoch is not known before the training, and they are
+        counted from 1.
+        """
+        start = self.spec.start
+        since = start["point"].get("epoch", 0) if start and start["take"] == "state" else 0
+        return range(since + 1, self.spec.epochs + 1)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A named family of runs at one scale: base, axes, start, and what its runs leave behind."""
+
+    name: str
+    file: str
+    base: Mapping[str, Any]
+    grid: Mapping[str, list]
+    cases: list[Mapping[str, Any]]
+    start: Mapping[str, Any] | None
+    points: Mapping[str, Mapping[str, Any]]
+    record: Mapping[str, Mapping[str, Any]]
+    predictions: tuple[str, ...]
+    block: int | None
+    by_seed: bool
+    budget: float
+    resources: Mapping[str, int]
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """File and experiment, as messages name it."""
+        return f"{self.file}: {self.name}"
+
+    @property
+    def axes(self) -> list[str]:
+        """The columns of its own axes, in the order they are written."""
+        written = [axis for case in self.cases for axis in _axes_of(case)]
+        return list(dict.fromkeys(axis_column(axis) for axis in [*written, *self.grid]))
+
+    def point_of(self, name: str, epochs: int, asker: str = "") -> dict[str, Any]:
+        """The resolved point of that name, in a run of that many epochs.
+
+        Args:
+            asker: file and key that name the point, where that is not this experiment.
+
+        Raises:
+            UserError: the experiment has no such point.
+        """
+        if name not in self.points:
+            place = f"{asker}: '{self.name}' has" if asker else f"{self.where}:"
+            raise UserError(f"{place} no point '{name}'{suggest(name, self.points)}")
+        written = _clipped(self.points[name], epochs) if self.limits else self.points[name]
+        return resolve_point(written, epochs, f"{self.where}.points.{name}")
+
+    def wanted(self, epochs: int) -> Wanted:
+        """What its runs of that length leave behind."""
+        records = []
+        for name, written in self.record.items():
+            where = f"{self.where}.record.{name}"
+            keys = dict(Keys(written, where).mapping)
+            clock = resolve_clock(keys.pop("every", {"epochs": 1}), f"{where}.every")
+            records.append(
+                canonical({**settings("record", {"name": name, **keys}, where), "every": clock})
+            )
+        return Wanted(
+            frozenset(canonical(self.point_of(name, epochs)) for name in self.points),
+            frozenset(records),
+            frozenset(self.predictions),
+        )
+
+
+def read_experiment(
+    name: str, written: Any, file: str, chain: list[str], limits: Mapping[str, int]
+) -> Experiment | None:
+    """The experiment a file writes, at the scale whose chain of names is given (root first).
+
+    Returns:
+        None where the scale says `absent: true`.
+
+    Raises:
+        UserError: an unknown key, or a value of another type.
+    """
+    where = f"{file}: {name}"
+    written = {**Keys(written, where).mapping}
+    scales = Keys(written.pop("scales", None), f"{where}.scales")
+    merged = _thawed(written)
+    absent = False
+    for scale in chain:
+        override = dict(Keys(scales.take(scale, dict, None), f"{where}.scales.{scale}").mapping)
+        absent = override.pop("absent", absent)
+        for path, value in override.items():
+            _override(merged, path, value, f"{where}.scales.{scale}")
+    if absent:
+        return None
+    keys = Keys(merged, where)
+    experiment = Experiment(
+        name=name,
+        file=file,
+        base=keys.take("base", dict, {}),
+        grid={
+            axis: _values(axis, values, where)
+            for axis, values in keys.take("grid", dict, {}).items()
+        },
+        cases=[
+            dict(Keys(case, f"{where}.cases").mapping) for case in keys.take("cases", list, [{}])
+        ],
+        start=keys.take("start", dict, None),
+        points=keys.take("points", dict, {}),
+        record=keys.take("record", dict, {}),
+        predictions=tuple(keys.take("predictions", list, [])),
+        block=keys.take("block", int, None),
+        by_seed=keys.take("by_seed", bool, True),
+        budget=keys.take("budget", float, 0.0),
+        resources=keys.take("resources", dict, {}),
+        limits=limits,
+    )
+    keys.done()
+    start = Keys(experiment.start, f"{where}.start")
+    for key, kind in START_KEYS.items():
+        start.take(key, kind, None)
+    start.done()
+    if experiment.block is not None and experiment.block < 1:
+        raise UserError(f"{where}.block must be at least 1, got {experiment.block}")
+    columns = [sorted(_axes_of(case)) for case in experiment.cases]
+    for case in columns:
+        if case != columns[0]:
+            raise UserError(f"{where}.cases: rows differ in their keys: {columns[0]} and {case}")
+    for kept in experiment.predictions:
+        if kept not in ("test", "train"):
+            raise UserError(f"{where}.predictions: unknown set '{kept}'; known: test, train")
+    return experiment
+
+
+def _values(axis: str, values: Any, where: str) -> list:
+    if not isinstance(values, list) or not values:
+        raise UserError(f"{where}.grid.{axis} must be a list of values, got {values!r}")
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise UserError(f"{where}.grid.{axis}: {value!r} is written twice")
+    return values
+
+
+def _thawed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _thawed(item) for key, item in value.items()}
+    return value
+
+
+TOP = (
+    "base",
+    "grid",
+    "cases",
+    "start",
+    "points",
+    "record",
+    "predictions",
+    "block",
+    "by_seed",
+    "budget",
+    "resources",
+)
+
+
+def _override(merged: dict[str, Any], path: str, value: Any, where: str) -> None:
+    """Set a dotted path: `grid.elr`, `points.pt`, and, for short, `model.k` for `base.model.k`."""
+    parts = path.split(".")
+    if parts[0] not in TOP:
+        parts = ["base", *parts]
+    target = merged
+    for part in parts[:-1]:
+        inner = target.setdefault(part, {})
+        if isinstance(inner, str):
+            inner = target[part] = {"name": inner}
+        if not isinstance(inner, dict):
+            raise UserError(f"{where}: '{path}' goes through '{part}', which is {inner!r}")
+        target = inner
+    target[parts[-1]] = value
+
+
+def _clipped(written: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+    """A point moved into a run that a limit has shortened: the shape stays, the epochs shrink."""
+    if not isinstance(written, Mapping):
+        return written
+    written = dict(written)
+    if isinstance(written.get("epoch"), int):
+        written["epoch"] = min(written["epoch"], epochs)
+    average = written.get("average")
+    if isinstance(average, Mapping) and isinstance(average.get("count"), int):
+        average = dict(written["average"])
+        average.pop("steps", None)
+        average["every"] = 1
+        average["count"] = min(average["count"], epochs + 1)
+        average.pop("to", None)
+        average["from"] = epochs + 1 - average["count"]
+        written["average"] = average
+    return written
+
+
+def expand(
+    experiment: Experiment,
+    runs_of: Callable[[str], list[Run]],
+    experiment_of: Callable[[str], Experiment | None],
+    data_of: Callable[[str, str], str | None],
+    file_of: Callable[[str, str], str | None],
+) -> list[Run]:
+    """All runs of an experiment, in the order of what they start from, of its cases and grid.
+
+    Args:
+        runs_of: the runs of another experiment (the parents').
+        experiment_of: another experiment, None where it is absent at this scale.
+        data_of: (alias, place) -> content id; None where the source is not configured.
+        file_of: (name, place) -> content id of a file to start from; None likewise.
+
+    Returns:
+        No run where the data, the file or the parents are absent at this scale.
+    """
+    limited = "seeds" in experiment.limits
+    seeds = _seeds(experiment) if limited else []
+    runs: list[Run] = []
+    for origin in _origins(experiment, runs_of, experiment_of, file_of):
+        spec = _base_spec(experiment, origin, data_of)
+        if spec is None:
+            continue
+        for case in experiment.cases:
+            for row in _rows(experiment, case):
+                if limited and "seed" in row and row["seed"] not in seeds:
+                    continue
+                run = _run(experiment, origin, spec, row, case.get("block"), data_of)
+                if run is not None:
+                    runs.append(run)
+    return runs
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What some runs start from.
+
+    Args:
+        start: as in a spec; None: from an initialisation.
+        axes: the columns that the runs get from it.
+        parent: the run it is a point of, if any; `point` the key of the point.
+        epoch: from which training goes on, where it does and the epoch is known.
+    """
+
+    start: Mapping[str, Any] | None = None
+    axes: Mapping[str, Any] = field(default_factory=dict)
+    parent: Run | None = None
+    point: str | None = None
+    epoch: int | None = None
+
+
+def _origins(experiment, runs_of, experiment_of, file_of) -> Iterator[Origin]:
+    if experiment.start is None:
+        yield Origin()
+        return
+    place = f"{experiment.where}.start"
+    keys = Keys(experiment.start, place)
+    take = keys.take("take", str, "weights")
+    if take not in TAKES:
+        raise UserError(f"{place}.take: unknown value '{take}'{suggest(take, TAKES)}")
+    if "file" in keys.mapping:
+        files = keys.take("file", (str, list))
+        keys.done()
+        for name in [files] if isinstance(files, str) else files:
+            file = file_of(name, place)
+            if file is not None:
+                yield Origin({"file": file, "take": take}, {"checkpoint": name})
+        return
+    source = experiment_of(keys.take("from", str))
+    at, where = keys.take("at", str, "final"), keys.take("where", dict, {})
+    keys.take("carry", object, None)
+    keys.done()
+    if source is None:
+        return
+    for parent in select(runs_of(source.name), where, f"{place}.where", experiment.limits):
+        point = source.point_of(at, parent.spec.epochs, f"{place}.at")
+        if take == "state" and not ("epoch" in point or "event" in point):
+            raise UserError(
+                f"{place}: only an epoch's or event's point can be gone on from, got {point}"
+            )
+        start = {"run": parent.id, "point": point, "take": take}
+        since = point.get("epoch") if take == "state" else None
+        yield Origin(start, _carried(experiment, parent), parent, canonical(point), since)
+
+
+def _seeds(experiment: Experiment) -> list:
+    """The first of the seeds that are written, as many as the limit leaves."""
+    seeds = list(experiment.grid.get("seed", []))
+    for case in experiment.cases:
+        seeds += range(_count(experiment, case)) if "seeds" in case else [case.get("seed")]
+    seeds = list(dict.fromkeys(seed for seed in seeds if seed is not None))
+    return seeds[: experiment.limits["seeds"]]
+
+
+def _count(experiment: Experiment, case: Mapping[str, Any]) -> int:
+    if "seed" in (*case, *experiment.grid):
+        raise UserError(f"{experiment.where}.cases: 'seeds' and 'seed' are both written")
+    return typed(case["seeds"], int, f"{experiment.where}.cases.seeds")
+
+
+def select(
+    runs: list[Run], where: Mapping[str, Any], place: str, limits: Mapping[str, int]
+) -> list[Run]:
+    """The runs whose axes have the wanted values, in their own order.
+
+    Raises:
+        UserError: an axis that the runs do not have, or a value that none of them has (but for
+            seeds, which a limit may have cut, and for what may have no source).
+    """
+    if not runs:
+        return []
+    for axis, wanted in where.items():
+        if axis not in runs[0].axes:
+            raise UserError(f"{place}: no axis '{axis}'{suggest(axis, runs[0].axes)}")
+        have = {_comparable(run.axes[axis]) for run in runs}
+        for value in wanted if isinstance(wanted, list) else [wanted]:
+            cut = axis in SOURCED or (axis == "seed" and "seeds" in limits)
+            if _comparable(value) not in have and not cut:
+                shown = ", ".join(_shown(item) for item in sorted(have, key=str))
+                raise UserError(f"{place}: {axis}={_shown(value)} is not among {shown}")
+    accepted = {
+        axis: {_comparable(value) for value in (wanted if isinstance(wanted, list) else [wanted])}
+        for axis, wanted in where.items()
+    }
+    return [
+        run
+        for run in runs
+        if all(_comparable(run.axes[axis]) in values for axis, values in accepted.items())
+    ]
+
+
+def _comparable(value: Any) -> Any:
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _rows(experiment: Experiment, case: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    grid = dict(experiment.grid)
+    if "seeds" in case:
+        grid["seed"] = list(range(_count(experiment, case)))
+    axes = _axes_of(case)
+    for values in itertools.product(*grid.values()):
+        yield {**axes, **dict(zip(grid, values))}
+
+
+def _axes_of(case: Mapping[str, Any]) -> dict[str, Any]:
+    return {axis: value for axis, value in case.items() if axis not in CASE_WORDS}
+
+
+def _base_spec(experiment: Experiment, origin: Origin, data_of) -> Spec | None:
+    written = dict(experiment.base)
+    where = f"{experiment.where}.base"
+    if "data" in written:
+        written["data"] = data_of(written["data"], where)
+        if written["data"] is None:
+            return None
+    if origin.parent is None:
+        if origin.start is not None:
+            written["start"] = origin.start
+        first = {axis: values[0] for axis, values in experiment.grid.items()}
+        first |= _axes_of(experiment.cases[0])
+        spec = Spec.of(_with_first_values(written, first, where, data_of), where)
+    else:
+        spec = replace(_updated(origin.parent.spec, written, where), start=origin.start)
+    if "epochs" in experiment.limits:
+        shortest = min(spec.epochs, experiment.limits["epochs"])
+        spec = replace(spec, epochs=shortest)
+    return spec
+
+
+def _with_first_values(written: dict, first: dict[str, Any], where: str, data_of) -> dict[str, Any]:
+    """The base with the first value of each axis, so that it can be checked as a whole once."""
+    written = _thawed(written)
+    written.setdefault("seed", 0)
+    for axis, value in first.items():
+        path = axis_path(axis, where)
+        if path == ("data",):
+            value = data_of(value, where) or "absent"
+        target = written
+        for part in path[:-1]:
+            inner = target.setdefault(part, {})
+            if isinstance(inner, str):
+                inner = target[part] = {"name": inner}
+            target = inner
+        target[path[-1]] = value
+    return written
+
+
+def _updated(spec: Spec, written: Mapping[str, Any], where: str) -> Spec:
+    """A parent's spec with what the child's base writes: whole where it names, else key by key."""
+    changes: dict[str, Any] = {}
+    for key, value in written.items():
+        if key in (*NAMED, "augment"):
+            if isinstance(value, Mapping) and "name" not in value:
+                value = {**(getattr(spec, key) or {}), **value}
+            if value is None and key in NAMED_DEFAULTS:
+                value = NAMED_DEFAULTS[key]
+            if value is None and key == "augment":
+                changes[key] = None
+            else:
+                changes[key] = settings(key, value, f"{where}.{key}")
+        elif key in ("head", "stop"):
+            full = {
+                "data": spec.data,
+                "model": spec.model,
+                "optimiser": spec.optimiser,
+                "epochs": 1,
+                "seed": 0,
+                key: value,
+            }
+            changes[key] = getattr(Spec.of(full, where), key)
+        elif key == "data":
+            changes[key] = value
+        elif key in PLAIN:
+            changes[key] = value_of(PLAIN[key], value, f"{where}.{key}")
+        else:
+            raise UserError(f"{where}: unknown key '{key}'{suggest(key, [*NAMED, *PLAIN])}")
+    return replace(spec, **changes)
+
+
+def _carried(experiment: Experiment, parent: Run) -> dict[str, Any]:
+    """The parent's axes under the names that the child gives them; the seed goes along."""
+    where = f"{experiment.where}.start.carry"
+    names = Keys(experiment.start.get("carry"), where).mapping
+    for axis in names:
+        if axis not in parent.axes:
+            raise UserError(f"{where}: no axis '{axis}'{suggest(axis, parent.axes)}")
+    own = set(experiment.axes)
+    return {
+        names.get(axis, axis): value
+        for axis, value in parent.axes.items()
+        if axis in names or axis not in own
+    }
+
+
+def _run(experiment, origin, spec, row, block, data_of) -> Run | None:
+    where = f"{experiment.where}.grid"
+    data = {"data": data_of(row["data"], where)} if "data" in row else {}
+    if None in data.values():
+        return None
+    spec = replace(spec, **spec.changed({**row, **data}, where))
+    axes = dict(origin.axes)
+    for axis, value in row.items():
+        first, *rest = axis_path(axis, where)
+        found = getattr(spec, first)
+        axes[axis_column(axis)] = value if axis == "data" else found[rest[0]] if rest else found
+    if "epochs" in row and "epochs" in experiment.limits:
+        spec = replace(spec, epochs=min(spec.epochs, experiment.limits["epochs"]))
+    since = origin.epoch
+    if since is not None:
+        if experiment.limits:
+            spec = replace(spec, epochs=since + spec.epochs)
+        if spec.epochs <= since:
+            raise UserError(
+                f"{experiment.where}.start: goes on from epoch {since} to {spec.epochs}"
+            )
+    return Run(spec, experiment.name, axes, origin.parent, origin.point, block)

@@ -1,0 +1,113 @@
+"""The graph of one scale: all look-ups, and the digests of code that make a result stale.
+
+Nothing here reads a result: the graph follows from the configuration alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+from refigure.errors import UserError
+from refigure.graph.catalogue import CATALOGUE
+from refigure.graph.packs import Pack
+from refigure.graph.provenance import Provenance
+from refigure.graph.publications import Publications
+
+LOOP = "refigure.training.jobs.job"
+VERDICT = "refigure.claims.verdict"
+PLOTTING = "refigure.plotting"
+HISTORIES = "refigure.tables.histories"
+
+
+class Graph(Publications):
+    """What the rules ask: runs, packs, probes, tables, figures, claims, and the code of each."""
+
+    def training_provenance(self, pack: Pack) -> dict[str, Provenance]:
+        """What trains a pack, by module: the job, and what its specs and records name.
+
+        By module, so that a run which was recorded by more than is wanted can be adopted.
+        """
+        recorders = [json.loads(record)["name"] for record in pack.wanted.records]
+        events = [json.loads(point).get("event") for point in pack.wanted.points]
+        kept = {CATALOGUE["record"][name].module for name in recorders}
+        kept |= {CATALOGUE["event"][name].module for name in events if name}
+        return {name: Provenance((name,)) for name in sorted({LOOP, *pack.modules, *kept})}
+
+    def training_code(self, pack: Pack) -> dict[str, str]:
+        """The digest of each module that trains a pack."""
+        return {
+            name: str(provenance) for name, provenance in self.training_provenance(pack).items()
+        }
+
+    def recipe_provenance(self, data: str) -> Provenance:
+        """What prepares some data."""
+        return Provenance((CATALOGUE["recipe"][self.recipes[data]["name"]].module,))
+
+    def measure_provenance(self, part: str) -> Provenance:
+        """The code of a probe, what it measures and its options."""
+        probe = self.probe_of_part[part]
+        members = {
+            role: [[run.id, dict(run.axes), point] for run, point in members]
+            for role, members in probe.parts[part].items()
+        }
+        configured = {"measure": probe.measure, "of": members, "each": probe.each}
+        configured["options"] = dict(probe.options)
+        return Provenance((module_of(probe.measure),), configured)
+
+    def table_provenance(self, name: str) -> Provenance:
+        """The code of a table, its selection and options."""
+        table = self.table(name)
+        runs = {
+            role: [[run.experiment, run.id, dict(run.axes)] for run in runs]
+            for role, runs in table.runs.items()
+        }
+        configured = {"compute": table.compute, "runs": runs, "arrays": table.arrays}
+        configured |= {"tables": dict(table.tables), "probes": dict(table.probes)}
+        configured["options"] = dict(table.options)
+        if table.data:
+            configured["data"] = dict(table.data)
+        module = module_of(table.compute) if table.compute else HISTORIES
+        return Provenance((module, HISTORIES), configured)
+
+    def claim_provenance(self, paper: str, name: str) -> Provenance:
+        """The code of a claim's predicate, its text and thresholds."""
+        claim = self.claim(paper, name)
+        configured = {"statement": claim.statement, "decide": claim.decide}
+        configured |= {"tables": dict(claim.tables), "options": dict(claim.options)}
+        configured |= {"figures": claim.figures, "conditions": claim.conditions}
+        return Provenance((module_of(claim.decide), VERDICT), configured)
+
+    def figure_provenance(self, paper: str, name: str) -> Provenance:
+        """What draws a figure: its notebook's cells, the plotting module, its parameters."""
+        figure = self.figure(paper, name)
+        configured = {"tables": dict(figure.tables), "parameters": dict(figure.parameters)}
+        configured |= {"caption": figure.caption, "published": dict(figure.published)}
+        return Provenance((PLOTTING,), configured, self.notebook_path(figure))
+
+    def report_provenance(self) -> Provenance:
+        """What writes the report: its code, its templates and the papers' texts."""
+        folder = Path(__file__).parents[1] / "report"
+        templates = [path.read_text() for path in sorted(folder.glob("*.j2"))]
+        texts = {slug: self.paper(slug) for slug in self.built}
+        return Provenance(("refigure.report.page",), {"templates": templates, "papers": texts})
+
+
+def module_of(dotted: str) -> str:
+    """The module of a function named `tables.sphere.regimes`."""
+    return f"refigure.{dotted.rpartition('.')[0]}"
+
+
+def function_of(dotted: str, place: str) -> Any:
+    """The function named `tables.sphere.regimes`.
+
+    Raises:
+        UserError: there is no such module or function.
+    """
+    module, name = module_of(dotted), dotted.rpartition(".")[2]
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise UserError(f"{place}: no function '{dotted}' ({error})") from None

@@ -1,0 +1,192 @@
+"""Papers at one scale: their figures, claims, and what of their code is not there yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from refigure.errors import UserError
+from refigure.graph.catalogue import absent
+from refigure.graph.config import Config
+from refigure.graph.reading import Keys, suggest
+from refigure.graph.selections import Selections
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A target that a notebook draws."""
+
+    paper: str
+    name: str
+    notebook: str
+    tables: Mapping[str, str]
+    parameters: Mapping[str, Any]
+    caption: str
+    look: str
+    alt: str
+    design: bool
+    optional: bool
+    published: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of a paper with a predicate over tables."""
+
+    paper: str
+    name: str
+    statement: str
+    decide: str
+    tables: Mapping[str, str]
+    options: Mapping[str, Any]
+    figures: tuple[str, ...]
+    conditions: str
+
+
+class Publications(Selections):
+    """The papers, over the tables of a scale; each paper's file is taken apart once."""
+
+    def __init__(self, config: Config, scale: str):
+        super().__init__(config, scale)
+        self._figures: dict[str, dict[str, Figure]] = {}
+        self._claims: dict[str, dict[str, Claim]] = {}
+
+    def paper(self, slug: str) -> Mapping[str, Any]:
+        """What a paper's file writes.
+
+        Raises:
+            UserError: `config.yaml` lists no such paper.
+        """
+        if slug not in self.config.papers:
+            raise UserError(f"unknown paper '{slug}'{suggest(slug, self.config.papers)}")
+        return self.config.papers[slug]
+
+    @cached_property
+    def built(self) -> list[str]:
+        """The papers whose figures are there, in order."""
+        return [slug for slug in self.config.papers if self.paper(slug).get("figures")]
+
+    def missing_modules(self, slug: str) -> list[str]:
+        """The modules that a paper's experiments name and that are not there yet."""
+        names = set()
+        for name in self.paper(slug).get("experiments", []):
+            for run in self.runs(name, f"config/papers/{slug}.yaml")[:1]:
+                names.update(run.spec.modules())
+        return absent(names)
+
+    def figures(self, slug: str) -> dict[str, Figure]:
+        """A paper's figures, in order."""
+        if slug in self._figures:
+            return self._figures[slug]
+        found = {}
+        file = f"config/papers/{slug}.yaml"
+        for name, written in (self.paper(slug).get("figures") or {}).items():
+            keys = Keys(written, f"{file}: figures.{name}")
+            found[name] = Figure(
+                paper=slug,
+                name=name,
+                notebook=keys.take("notebook", str),
+                tables=keys.take("tables", dict, {}),
+                parameters=keys.take("parameters", dict, {}),
+                caption=keys.take("caption", str),
+                look=keys.take("look", str, ""),
+                alt=keys.take("alt", str, ""),
+                design=keys.take("design", bool, False),
+                optional=keys.take("optional", bool, False),
+                published=keys.take("published", dict, {}),
+            )
+            keys.done()
+            for table in found[name].tables.values():
+                self.table(table, f"{file}: figures.{name}")
+        self._figures[slug] = found
+        return found
+
+    def figure(self, slug: str, name: str) -> Figure:
+        """A figure of a paper.
+
+        Raises:
+            UserError: the paper has no such figure.
+        """
+        return self._one_of("figure", self.figures(slug), slug, name)
+
+    def claim(self, slug: str, name: str) -> Claim:
+        """A claim of a paper.
+
+        Raises:
+            UserError: the paper has no such claim.
+        """
+        return self._one_of("claim", self.claims(slug), slug, name)
+
+    def _one_of(self, kind: str, known: Mapping[str, Any], slug: str, name: str) -> Any:
+        if name not in known:
+            self.must_be_built(slug)
+            raise UserError(
+                f"config/papers/{slug}.yaml: unknown {kind} '{name}'{suggest(name, known)}"
+            )
+        return known[name]
+
+    def must_be_built(self, slug: str) -> None:
+        """Refuse a paper whose code is not there yet.
+
+        Raises:
+            UserError: names the paper and what is missing.
+        """
+        if self.paper(slug).get("figures"):
+            return
+        missing = ", ".join(type(self)(self.config, "paper").missing_modules(slug))
+        raise UserError(
+            f"paper '{slug}': its figures are not there yet (config/papers/{slug}.yaml lists its"
+            f" runs only{'; missing code: ' + missing if missing else ''})"
+        )
+
+    def notebook_path(self, figure: Figure) -> Path:
+        """The notebook that draws a figure.
+
+        Raises:
+            UserError: there is no such notebook.
+        """
+        path = self.config.root / "code/notebooks" / figure.paper / f"{figure.notebook}.ipynb"
+        if not path.is_file():
+            raise UserError(
+                f"config/papers/{figure.paper}.yaml: figures.{figure.name}: no notebook"
+                f" {path.relative_to(self.config.root)}"
+            )
+        return path
+
+    def claims(self, slug: str) -> dict[str, Claim]:
+        """A paper's claims, in order."""
+        if slug in self._claims:
+            return self._claims[slug]
+        found = {}
+        file = f"config/papers/{slug}.yaml"
+        paper = self.paper(slug)
+        for name, written in (paper.get("claims") or {}).items():
+            keys = Keys(written, f"{file}: claims.{name}")
+            found[name] = Claim(
+                paper=slug,
+                name=name,
+                statement=keys.take("statement", str),
+                decide=keys.take("decide", str),
+                tables=keys.take("tables", dict, {}),
+                options=keys.take("options", dict, {}),
+                figures=tuple(keys.take("figures", list, [])),
+                conditions=keys.take("conditions", str, ""),
+            )
+            keys.done()
+            for table in found[name].tables.values():
+                self.table(table, f"{file}: claims.{name}")
+            for figure in found[name].figures:
+                if figure not in (paper.get("figures") or {}):
+                    raise UserError(
+                        f"{file}: claims.{name}: unknown figure '{figure}'"
+                        f"{suggest(figure, paper.get('figures') or {})}"
+                    )
+        self._claims[slug] = found
+        return found
+
+    def claims_of_figure(self, slug: str, figure: str) -> list[str]:
+        """The claims that a figure illustrates."""
+        return [claim.name for claim in self.claims(slug).values() if figure in claim.figures]

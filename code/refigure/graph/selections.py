@@ -1,0 +1,259 @@
+"""Probes and tables of one scale: what they select, and the jobs and files they are made of."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from refigure.errors import UserError
+from refigure.graph.config import Config
+from refigure.graph.experiments import Run, select
+from refigure.graph.reading import Keys, suggest
+from refigure.graph.runs import Runs
+from refigure.graph.spec import canonical, digest
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A measurement after training.
+
+    Args:
+        measure: dotted name under `refigure`, of the function that measures one group.
+        roles: role -> (runs, point key or None): what a group holds.
+        each: the axes that tell groups apart; roles are joined by them.
+        split: the axes that tell jobs apart.
+    """
+
+    name: str
+    measure: str
+    roles: Mapping[str, list[tuple[Run, str | None]]]
+    each: list[str]
+    split: list[str]
+    options: Mapping[str, Any]
+
+    @cached_property
+    def parts(self) -> dict[str, dict[str, list[tuple[Run, str | None]]]]:
+        """Job name -> the roles' members that this job measures."""
+        if not self.split:
+            return {self.name: dict(self.roles)} if any(self.roles.values()) else {}
+        parts: dict[tuple, dict] = defaultdict(lambda: {role: [] for role in self.roles})
+        for role, members in self.roles.items():
+            for run, point in members:
+                parts[tuple(run.axes[axis] for axis in self.split)][role].append((run, point))
+        return {f"{self.name}-{digest(list(key), 8)}": roles for key, roles in parts.items()}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Tidy numbers over a selection of runs, probes and other tables.
+
+    Args:
+        compute: dotted name under `refigure`; None: the runs' histories with their axes.
+        runs: role -> runs whose histories the function takes.
+        arrays: names of recorded arrays that the function takes.
+        tables, probes: argument name -> table or probe.
+        data: argument name -> content id of the prepared data that the function takes, None where
+            its source is not configured.
+    """
+
+    name: str
+    file: str
+    compute: str | None
+    runs: Mapping[str, list[Run]] = field(default_factory=dict)
+    arrays: tuple[str, ...] = ()
+    tables: Mapping[str, str] = field(default_factory=dict)
+    probes: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, str | None] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Selections(Runs):
+    """The probes and tables of a scale, over its runs."""
+
+    def __init__(self, config: Config, scale: str):
+        super().__init__(config, scale)
+        self._tables: dict[str, Table] = {}
+        self._resolving: list[str] = []
+
+    def _selection(self, written: Any, place: str) -> tuple[list[Run], str | None]:
+        if isinstance(written, str):
+            written = {"from": written}
+        keys = Keys(written, place)
+        names = keys.take("from", (str, list))
+        point = keys.take("point", str, None)
+        where = dict(keys.take("where", dict, {}))
+        carried = keys.take("carry", dict, {})
+        scales = keys.take("scales", dict, {})
+        keys.done()
+        self._check_scales(written, place)
+        for scale in self.scale.chain:
+            if scale in scales:
+                where = dict(Keys(scales[scale], f"{place}.scales.{scale}").mapping)
+        names = [names] if isinstance(names, str) else names
+        runs = [run for name in names for run in self.runs(name, place)]
+        runs = select(runs, where, f"{place}.where", self.scale.limits)
+        return [_renamed(run, carried, f"{place}.carry") for run in runs], point
+
+    @cached_property
+    def probes(self) -> dict[str, Probe]:
+        """Every probe of the scale, by name."""
+        found = {}
+        points: dict[tuple[str, str | None, int], str] = {}  # the same for many runs
+        for name, (file, written) in self.config.families["probes"].items():
+            place = f"{file}: {name}"
+            self._check_scales(written, place)
+            keys = Keys(_at_scale(written, self.scale.chain, place), place)
+            roles = {}
+            for role, selection in _roles(keys.take("of", dict), place).items():
+                parts = selection if isinstance(selection, list) else [selection]
+                members: list[tuple[Run, str | None]] = []
+                for part in parts:
+                    runs, point = self._selection(part, f"{place}.of.{role}")
+                    for run in runs:
+                        asked = (run.experiment, point, run.spec.epochs)
+                        if point and asked not in points:
+                            definition = self.experiments[run.experiment].point_of(
+                                point, run.spec.epochs, f"{place}.of.{role}"
+                            )
+                            points[asked] = canonical(definition)
+                        members.append((run, points.get(asked)))
+                roles[role] = members
+            found[name] = Probe(
+                name,
+                keys.take("measure", str),
+                roles,
+                keys.take("each", list, []),
+                keys.take("split", list, []),
+                keys.take("options", dict, {}),
+            )
+            keys.done()
+            members = [run for role in roles.values() for run, _ in role]
+            for axis in (*found[name].each, *found[name].split):
+                if members and not any(axis in run.axes for run in members):
+                    raise UserError(f"{place}: no axis '{axis}'{suggest(axis, members[0].axes)}")
+            for run in members:
+                for axis in found[name].split:
+                    if axis not in run.axes:
+                        raise UserError(f"{place}.split: {run.label} has no axis '{axis}'")
+        return found
+
+    @cached_property
+    def probe_of_part(self) -> dict[str, Probe]:
+        """Job name -> probe."""
+        return {part: probe for probe in self.probes.values() for part in probe.parts}
+
+    def table(self, name: str, place: str = "") -> Table:
+        """A table by its name.
+
+        Raises:
+            UserError: no file writes it.
+        """
+        if name in self._tables:
+            return self._tables[name]
+        known = self.config.families["tables"]
+        if name not in known:
+            raise UserError(f"{place or 'tables'}: unknown table '{name}'{suggest(name, known)}")
+        file, written = known[name]
+        place = f"{file}: {name}"
+        self._check_scales(written, place)
+        keys = Keys(_at_scale(written, self.scale.chain, place), place)
+        selections = keys.take("runs", (str, list, dict), {})
+        if isinstance(selections, (str, list)) or "from" in selections:
+            selections = {"runs": selections}
+        runs = {}
+        for role, selection in selections.items():
+            parts = selection if isinstance(selection, list) else [selection]
+            runs[role] = [
+                run for part in parts for run in self._selection(part, f"{place}.runs.{role}")[0]
+            ]
+        table = Table(
+            name=name,
+            file=file,
+            compute=keys.take("compute", str, None),
+            runs=runs,
+            arrays=tuple(keys.take("arrays", list, [])),
+            tables=keys.take("tables", dict, {}),
+            probes=keys.take("probes", dict, {}),
+            data={
+                argument: self.data_of(alias, f"{place}.data")
+                for argument, alias in keys.take("data", dict, {}).items()
+            },
+            options=keys.take("options", dict, {}),
+        )
+        keys.done()
+        if name in self._resolving:
+            raise UserError(f"{place}: made of itself: {' -> '.join([*self._resolving, name])}")
+        self._resolving.append(name)
+        try:
+            for other in table.tables.values():
+                self.table(other, place)
+        finally:
+            self._resolving.pop()
+        for probe in table.probes.values():
+            if probe not in self.probes:
+                raise UserError(f"{place}: unknown probe '{probe}'{suggest(probe, self.probes)}")
+        self._tables[name] = table
+        return table
+
+    def table_files(self, name: str) -> list[Path]:
+        """The files a table is made of."""
+        table = self.table(name)
+        runs = [run for members in table.runs.values() for run in members]
+        files: list[Path] = []
+        for pack in self.packs_of(runs):
+            files.append(self.paths.pack(pack) / "history.parquet")
+            if table.arrays:
+                files.append(self.paths.pack(pack) / "arrays.safetensors")
+        files += [
+            self.paths.measure(part)
+            for probe in table.probes.values()
+            for part in self.probes[probe].parts
+        ]
+        files += [self.paths.table(other) for other in table.tables.values()]
+        return files + [self.paths.data(data) for data in table.data.values() if data]
+
+    def measured(self, part: str) -> dict[str, list[tuple[Run, str | None]]]:
+        """The members that one part of a probe measures, by role.
+
+        Raises:
+            UserError: no probe of this scale has such a part.
+        """
+        if part not in self.probe_of_part:
+            raise UserError(
+                f"measure '{part}' is not in the configuration at scale '{self.scale.name}'"
+                f"{suggest(part, self.probe_of_part)}"
+            )
+        return self.probe_of_part[part].parts[part]
+
+
+def _roles(written: Mapping[str, Any], place: str) -> Mapping[str, Any]:
+    """Role -> selection; of one selection with several `points` each point is a role."""
+    if "points" not in written:
+        return written
+    keys = Keys(written, f"{place}.of")
+    rest = {key: value for key, value in written.items() if key != "points"}
+    return {point: {**rest, "point": point} for point in keys.take("points", list)}
+
+
+def _renamed(run: Run, names: Mapping[str, str], place: str) -> Run:
+    """The run with some axes under other names: the ELR of a parent is the PLR of its children."""
+    if not names:
+        return run
+    for axis in names:
+        if axis not in run.axes:
+            raise UserError(f"{place}: no axis '{axis}'{suggest(axis, run.axes)}")
+    axes = {names.get(axis, axis): value for axis, value in run.axes.items()}
+    return replace(run, axes=axes)
+
+
+def _at_scale(written: Any, chain: list[str], place: str) -> dict[str, Any]:
+    """A probe or table with the overrides of the scale's chain, key by key."""
+    merged = dict(Keys(written, place).mapping)
+    scales = Keys(merged.pop("scales", None), f"{place}.scales").mapping
+    for scale in chain:
+        merged |= Keys(scales.get(scale), f"{place}.scales.{scale}").mapping
+    return merged

@@ -1,0 +1,337 @@
+"""A run's spec: what is trained, written once, and the identity that follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cache, cached_property
+from typing import Any
+
+from refigure.errors import UserError
+from refigure.graph.catalogue import CATALOGUE, OneOf, default_of, settings, value_of
+from refigure.graph.reading import Keys, suggest, typed
+
+ID_DIGITS = 12  # hexadecimal: among 20,000 runs two share an id with a chance of 1 in a million
+
+NAMED = ("model", "task", "optimiser", "schedule", "init")
+PLAIN: dict[str, Any] = {
+    "batch": 128,
+    "full_batch": False,
+    "drop_last": False,
+    "epochs": int,
+    "seed": int,
+    "precision": OneOf(("float32", "bfloat16")),
+}
+PLAIN_DEFAULTS = {key: default_of(shape) for key, shape in PLAIN.items()}
+NAMED_DEFAULTS = {"task": "classification", "schedule": "constant", "init": "default"}
+AXES: dict[str, tuple[str, ...]] = {
+    "elr": ("optimiser", "elr"),
+    "lr": ("optimiser", "lr"),
+    "wd": ("optimiser", "wd"),
+    "momentum": ("optimiser", "momentum"),
+    "norm": ("optimiser", "norm"),
+    "k": ("model", "k"),
+    "dropout": ("model", "dropout"),
+    "config": ("model", "config"),
+    "ratio": ("schedule", "ratio"),
+    "cycle": ("schedule", "cycle"),
+    "head_seed": ("head", "seed"),
+    "data": ("data",),
+    "batch": ("batch",),
+    "epochs": ("epochs",),
+    "seed": ("seed",),
+}
+"""Short names of the axes of grids and cases; any other is a dotted path into the spec."""
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text, so 1.0 is written 1."""
+    return _ENCODER.encode(_integral(value))
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _integral(value: Any) -> Any:
+    kind = type(value)  # by type: this runs a dozen times for each of tens of thousands of runs
+    if kind is str or kind is int:
+        return value
+    if kind is float:
+        return int(value) if value.is_integer() else value
+    if kind is dict or isinstance(value, Mapping):
+        return {key: _integral(item) for key, item in value.items()}
+    return [_integral(item) for item in value] if kind in (list, tuple) else value
+
+
+def digest(value: Any, digits: int = ID_DIGITS) -> str:
+    """The first hexadecimal digits of the SHA-256 of a value's canonical text."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:digits]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What is trained. Two equal specs are the same run, whatever experiment asks for them.
+
+    Args:
+        data: content id of the prepared data.
+        model, task, optimiser, schedule, init: `{name, keys...}` of the catalogue, all keys there.
+        augment: the same, or None.
+        head: None (the last layer is trained, drawn from the run's seed) or `{seed, norm}`: the
+            last layer is drawn from `seed` (None: the run's), rescaled to `norm` and frozen.
+        stop: None, or `{train_loss_below}`: training ends at the first epoch below it.
+        start: None, or `{run, point, take}` (the parent's id and the resolved point), or
+            `{file, take}` (the content id of a declared file).
+        batch: images a step; `full_batch`: one step an epoch on gradients of all batches.
+        epochs: how long, counted from the initial state; for `take: state` the parent's included,
+            but from an event's point, whose epoch nobody knows beforehand, counted from there.
+        seed: of initialisation, order, augmentation and noise.
+    """
+
+    data: str
+    model: Mapping[str, Any]
+    task: Mapping[str, Any]
+    optimiser: Mapping[str, Any]
+    schedule: Mapping[str, Any]
+    init: Mapping[str, Any]
+    augment: Mapping[str, Any] | None
+    head: Mapping[str, Any] | None
+    stop: Mapping[str, Any] | None
+    start: Mapping[str, Any] | None
+    batch: int
+    full_batch: bool
+    drop_last: bool
+    epochs: int
+    seed: int
+    precision: str
+
+    @classmethod
+    def of(cls, written: Mapping[str, Any], where: str) -> Spec:
+        """The spec a mapping writes, defaults filled in.
+
+        Raises:
+            UserError: an unknown or missing key, or a value of another type; names key and place.
+        """
+        keys = Keys(written, where)
+        values: dict[str, Any] = {"data": keys.take("data", str)}
+        for kind in NAMED:
+            values[kind] = settings(
+                kind, keys.take(kind, object, NAMED_DEFAULTS.get(kind, {})), f"{where}.{kind}"
+            )
+        augment = keys.take("augment", object, None)
+        values["augment"] = augment and settings("augment", augment, f"{where}.augment")
+        values["head"] = _head(keys.take("head", dict, None), f"{where}.head")
+        values["stop"] = _stop(keys.take("stop", dict, None), f"{where}.stop")
+        values["start"] = keys.take("start", dict, None)
+        for key, shape in PLAIN.items():
+            default = default_of(shape)
+            if key in written or not isinstance(shape, type):
+                values[key] = value_of(shape, keys.take(key, object, default), f"{where}.{key}")
+            else:
+                values[key] = keys.take(key)
+        keys.done()
+        return cls(**values)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What the id is made of: the keys that differ from their default, and nothing else."""
+        shown: dict[str, Any] = {"data": self.data}
+        for kind in NAMED:
+            value = getattr(self, kind)
+            kept = without_defaults(kind, value)
+            if kept != {"name": NAMED_DEFAULTS.get(kind)}:
+                shown[kind] = kept
+        if self.augment:
+            shown["augment"] = without_defaults("augment", self.augment)
+        for key in ("head", "stop", "start"):
+            if getattr(self, key) is not None:
+                written = getattr(self, key).items()
+                shown[key] = {inner: value for inner, value in written if value is not None}
+        if self.start and "event" in self.start.get("point", ()):
+            event = {**self.start["point"], "name": self.start["point"]["event"]}
+            del event["event"]
+            shown["start"]["point"] = {"event": without_defaults("event", event)}
+        for key, default in PLAIN_DEFAULTS.items():
+            if getattr(self, key) != default:
+                shown[key] = getattr(self, key)
+        return shown
+
+    @cached_property
+    def id(self) -> str:
+        """The run's identity: a digest of the canonical spec."""
+        return digest(self.identity)
+
+    def modules(self) -> list[str]:
+        """The modules that this spec names: what a change of code can make stale."""
+        named = [(kind, getattr(self, kind)["name"]) for kind in NAMED]
+        if self.augment:
+            named.append(("augment", self.augment["name"]))
+        return sorted({CATALOGUE[kind][name].module for kind, name in named})
+
+    def with_axis(self, axis: str, value: Any, where: str) -> Spec:
+        """This spec with the value of one axis of a grid.
+
+        Raises:
+            UserError: there is no such axis, or the value is of another type.
+        """
+        return replace(self, **self.changed({axis: value}, where))
+
+    def changed(self, row: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """The fields that differ with the values of some axes.
+
+        Raises:
+            UserError: there is no such axis, or a value is of another type.
+        """
+        fields_changed: dict[str, Any] = {}
+        for axis, value in row.items():
+            key, changed = self._field(axis, value, fields_changed, where)
+            fields_changed[key] = changed
+        return fields_changed
+
+    def _field(self, axis: str, value: Any, changed: Mapping, where: str) -> tuple[str, Any]:
+        path = axis_path(axis, where)
+        if len(path) == 1:
+            key = path[0]
+            shape = str if key == "data" else PLAIN.get(key)
+            if shape is None:
+                raise UserError(f"{where}: '{key}' is no axis: it takes several keys")
+            return key, value_of(shape, value, f"{where}.{axis}")
+        kind, key = path
+        written = changed.get(kind) or getattr(self, kind)
+        if written is None:
+            raise UserError(f"{where}: the spec has no '{kind}' for axis '{axis}'")
+        if kind in CATALOGUE:
+            shapes = CATALOGUE[kind][written["name"]].keys
+            if key not in shapes:
+                name = written["name"]
+                raise UserError(
+                    f"{where}: {kind} '{name}' has no key '{key}'{suggest(key, shapes)}"
+                )
+            value = value_of(shapes[key], value, f"{where}.{axis}")
+        elif key not in written:
+            raise UserError(f"{where}: '{kind}' has no key '{key}'{suggest(key, written)}")
+        elif kind in ("head", "stop"):
+            read = _head if kind == "head" else _stop
+            value = read({**written, key: value}, f"{where}.{kind}")[key]
+        return kind, {**written, key: value}
+
+
+@cache
+def axis_path(axis: str, where: str) -> tuple[str, ...]:
+    """Where in a spec an axis lies: `elr` is `optimiser.elr`."""
+    path = AXES.get(axis) or tuple(axis.split("."))
+    if path[0] not in {field.name for field in fields(Spec)} or len(path) > 2:
+        raise UserError(f"{where}: unknown axis '{axis}'{suggest(axis, AXES)}")
+    return path
+
+
+def axis_column(axis: str) -> str:
+    """The column an axis becomes in tables: the last part of its name."""
+    return axis.rpartition(".")[2]
+
+
+def without_defaults(kind: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a catalogue's entry that differ from their default: what identities hold."""
+    defaults = CATALOGUE[kind][value["name"]].defaults
+    return {key: item for key, item in value.items() if key == "name" or item != defaults[key]}
+
+
+def _head(written: Any, where: str) -> dict[str, Any] | None:
+    if written is None:
+        return None
+    keys = Keys(written, where)
+    head = {"seed": keys.take("seed", int, None), "norm": keys.take("norm", float)}
+    keys.done()
+    return head
+
+
+def _stop(written: Any, where: str) -> dict[str, Any] | None:
+    if written is None:
+        return None
+    keys = Keys(written, where)
+    stop = {"train_loss_below": keys.take("train_loss_below", float)}
+    keys.done()
+    return stop
+
+
+def resolve_point(written: Any, epochs: int, where: str) -> dict[str, Any]:
+    """A point's definition with every number written out, which is also the key it is kept under.
+
+    Args:
+        written: `{epoch: 200}` or `{epoch: last}`; `{fraction: 0.25}` of the run's epochs;
+            `{average: {count, every, from}}` (every in epochs; `to` in place of `from` counts
+            backwards from there, and may count in `steps` in place of `every`);
+            `{best, mode}`; `{event: name, ...}`.
+        epochs: of the run, which `last` stands for.
+    """
+    keys = Keys(written, where)
+    if "epoch" in keys.mapping:
+        point: dict[str, Any] = {"epoch": _epoch(keys.take("epoch"), epochs, where)}
+    elif "fraction" in keys.mapping:
+        part = keys.take("fraction", float)
+        if not 0 <= part <= 1:
+            raise UserError(f"{where}: fraction must be from 0 to 1, got {part}")
+        point = {"epoch": round(part * epochs)}
+    elif "steps" in Keys(keys.mapping.get("average"), f"{where}.average").mapping:
+        inner = Keys(keys.take("average", dict), f"{where}.average")
+        point = {"average": {key: inner.take(key, int) for key in ("count", "steps")}}
+        point["average"]["to"] = _epoch(inner.take("to"), epochs, where)
+        inner.done()
+        if min(point["average"].values()) < 1:
+            raise UserError(f"{where}: count, steps and to must be positive: {point['average']}")
+    elif "average" in keys.mapping:
+        inner = Keys(keys.take("average", dict), f"{where}.average")
+        count, every = inner.take("count", int), inner.take("every", int, 1)
+        if "to" in inner.mapping:
+            last = _epoch(inner.take("to"), epochs, where)
+            first = last - (count - 1) * every
+        else:
+            first = _epoch(inner.take("from"), epochs, where)
+        inner.done()
+        point = {"average": {"count": count, "every": every, "from": first}}
+        if count < 1 or every < 1:
+            raise UserError(f"{where}: count and every must be positive: {point['average']}")
+        if first < 0 or first + (count - 1) * every > epochs:
+            raise UserError(f"{where}: averages epochs outside 0 to {epochs}: {point['average']}")
+    elif "best" in keys.mapping:
+        point = {"best": keys.take("best", str), "mode": keys.take("mode", str, "min")}
+        if point["mode"] not in ("min", "max"):
+            raise UserError(f"{where}.mode: unknown value '{point['mode']}'; known: max, min")
+    elif "event" in keys.mapping:
+        name = keys.take("event", str)
+        rest = {key: keys.take(key) for key in list(keys.mapping) if key != "event"}
+        event = settings("event", {"name": name, **rest}, where)
+        point = {"event": event.pop("name"), **event}
+    else:
+        known = ("average", "best", "epoch", "event", "fraction")
+        raise UserError(f"{where}: a point is one of {', '.join(known)}, got {dict(keys.mapping)}")
+    keys.done()
+    if point.get("epoch", 0) < 0:
+        raise UserError(f"{where}: epoch must not be negative, got {point['epoch']}")
+    if point.get("epoch", 0) > epochs:
+        raise UserError(f"{where}: epoch {point['epoch']} is after the run's last, {epochs}")
+    return point
+
+
+def _epoch(written: Any, epochs: int, where: str) -> int:
+    return epochs if written == "last" else typed(written, int, f"{where}: epoch")
+
+
+def resolve_clock(written: Any, where: str) -> dict[str, Any]:
+    """When a recorder measures: `{epochs: n}`, `{steps: n}` or `{log: n, trailing: m}`.
+
+    `log: n` means n epochs a decade, evenly on the log scale; `trailing: m` adds every m-th epoch
+    of the last quarter. The initial state and the end are always measured.
+    """
+    keys = Keys(written, where)
+    for unit in ("epochs", "steps", "log"):
+        if unit in keys.mapping:
+            clock = {unit: keys.take(unit, int)}
+            if unit == "log":
+                clock["trailing"] = keys.take("trailing", int, None)
+            keys.done()
+            if clock[unit] < 1:
+                raise UserError(f"{where}.{unit} must be positive, got {clock[unit]}")
+            return clock
+    raise UserError(f"{where}: a clock is one of epochs, log, steps, got {dict(keys.mapping)}")

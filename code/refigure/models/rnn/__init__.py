@@ -1,0 +1,1 @@
+"""Recurrent networks with sparse variational weights and gates."""

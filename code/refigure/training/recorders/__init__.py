@@ -1,0 +1,1 @@
+"""What is measured during training; one file a recorder or a few that share a pass."""
