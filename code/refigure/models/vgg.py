@@ -27,7 +27,7 @@ BLOCKS = ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8))
 
 
 def build(channels: int, size: int, classes: int, *, k: int, dropout: float = 0.0) -> Model:
-    """VGG16 of width k: 13 convolutions of 3x3 in five blocks, then three linear layers, with biases.
+    """VGG16 of width k: 13 convolutions of 3x3 in five blocks and three linear layers, with biases.
 
     Each block ends with a max pool of 2x2. The source's images have 32x32 pixels and leave one
     pixel after the last block; smaller images are not pooled any more once one pixel is left.
