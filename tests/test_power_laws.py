@@ -71,7 +71,7 @@ def test_exponents_in_n_of_the_published_heat_map(heat_map):
     for size, a, c in zip(range(-6, 1), exponents, asymptotes):
         found = fit(heat_map.index, heat_map[size])
         assert found.a == pytest.approx(a, abs=0.015), size
-        assert found.c == pytest.approx(c, abs=0.001), size
+        assert found.c == pytest.approx(c, abs=0.002), size
         assert 0.28 <= found.b <= 0.34 and round(found.r2, 3) >= 0.998, size
 
 
