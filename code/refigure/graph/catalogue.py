@@ -104,6 +104,9 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         ),
         "resnet50": Entry("refigure.models.torchvision_nets", {}),
         "swin_t": Entry("refigure.models.torchvision_nets", {"drop_path": 0.1}),
+        "torchvision_net": Entry(
+            "refigure.models.torchvision_nets", {"architecture": str, "drop_path": Nullable(float)}
+        ),
         "cifar_resnet18": Entry(
             "refigure.models.cifar_resnet", {"k": 64, "outputs": Nullable(int)}
         ),
