@@ -98,10 +98,18 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "wide_resnet28": Entry(
             "refigure.models.wide_resnet", {"k": int, "dropout": 0.0, "final_momentum": 0.9}
         ),
-        "plain_convnet": Entry("refigure.models.plain_convnet", {"widths": list, "head": "pool"}),
+        "plain_convnet": Entry(
+            "refigure.models.plain_convnet",
+            {"widths": list, "head": _one_of("pool", "flatten"), "outputs": Nullable(int)},
+        ),
         "resnet50": Entry("refigure.models.torchvision_nets", {}),
         "swin_t": Entry("refigure.models.torchvision_nets", {"drop_path": 0.1}),
-        "cifar_resnet18": Entry("refigure.models.cifar_resnet", {"outputs": Nullable(int)}),
+        "torchvision_net": Entry(
+            "refigure.models.torchvision_nets", {"architecture": str, "drop_path": Nullable(float)}
+        ),
+        "cifar_resnet18": Entry(
+            "refigure.models.cifar_resnet", {"k": 64, "outputs": Nullable(int)}
+        ),
         "lstm_classifier": Entry(
             "refigure.models.rnn.lstm",
             {"embedding": int, "hidden": int, "config": str},
@@ -186,7 +194,18 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         ),
         "resized_crop": Entry("refigure.data.resized_crop", {"size": 224}),
         "swin": Entry("refigure.data.resized_crop", {"size": 224, "magnitude": 9}),
-        "simclr": Entry("refigure.data.views", {"low_area": 0.08, "jitter": 0.8, "flip": True}),
+        "simclr": Entry(
+            "refigure.data.images.views",
+            {
+                "low_area": 0.08,
+                "jitter": 0.8,
+                "jittered": 0.8,
+                "flip": True,
+                "grey": 0.2,
+                "blur": [0.1, 2.0],
+                "clamp": True,
+            },
+        ),
     },
     "init": {
         "default": Entry("refigure.training.initial"),
