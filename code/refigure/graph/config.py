@@ -20,6 +20,7 @@ SOURCE_KEYS = {
     "torchvision": {"name": str},
     "images": {"path": str, "sha256": str, "follow_links": Nullable(bool)},
     "text": {"path": (str, list), "sha256": str, "follow_links": Nullable(bool)},
+    "arrays": {"path": str, "sha256": str},
     "download": {"files": dict, "terms": Nullable(str)},
     "reference": {},
     "weights": {"path": str, "sha256": str},
@@ -37,7 +38,7 @@ PAPER_KEYS = {
     "figures": dict,
     "claims": dict,
 }
-FILES = ("images", "text", "weights")
+FILES = ("images", "text", "arrays", "weights")
 RESOURCES = {"gpu": 0, "mem_mb": 2000, "runtime": 30}
 
 
