@@ -169,7 +169,7 @@ def test_another_checksum_is_refused_before_the_archive_is_opened(tmp_path, monk
     with pytest.raises(UserError) as error:
         read({"kind": "images", "path": str(path), "sha256": "f" * 64}, tmp_path)
     found = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert str(error.value) == f"{path}: expected sha256 {'f' * 64}, found {found}"
+    assert str(error.value).startswith(f"{path}: expected sha256 {'f' * 64}, found {found}")
 
 
 def test_a_source_without_a_checksum_is_refused(tmp_path):

@@ -281,6 +281,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
                 "held_out": 0.0,
                 "classes": Nullable(list),
                 "chunk": 25,
+                "header": True,
             },
         ),
         "characters": Entry(
