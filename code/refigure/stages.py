@@ -190,12 +190,8 @@ def draw(graph: Graph, paper: str, name: str, log: Path) -> None:
     target = {suffix: graph.paths.figure(paper, name, suffix) for suffix in ("pdf", "png", "csv")}
     for path in (*target.values(), graph.paths.notebook(paper, name)):
         path.parent.mkdir(parents=True, exist_ok=True)
-    claims = {
-        claim: str(graph.paths.claim(paper, claim)) for claim in graph.claims_of_figure(paper, name)
-    }
     parameters = {
-        "tables": {key: str(graph.paths.table(table)) for key, table in figure.tables.items()},
-        "claims": claims,
+        "tables": {key: str(path) for key, path in graph.figure_files(figure).items()},
         "target": str(target["pdf"].with_suffix("")),
         "settings": {
             **figure.parameters,

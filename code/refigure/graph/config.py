@@ -19,6 +19,7 @@ SOURCE_KEYS = {
     "torchvision": {"name": str},
     "images": {"path": str, "sha256": str},
     "text": {"path": (str, list), "sha256": str},
+    "arrays": {"path": str, "sha256": str},
     "download": {"files": dict, "terms": Nullable(str)},
     "reference": {},
     "weights": {"path": str, "sha256": str},
@@ -36,7 +37,7 @@ PAPER_KEYS = {
     "figures": dict,
     "claims": dict,
 }
-FILES = ("images", "text", "weights")
+FILES = ("images", "text", "arrays", "weights")
 RESOURCES = {"gpu": 0, "mem_mb": 2000, "runtime": 30}
 
 

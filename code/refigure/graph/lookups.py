@@ -12,13 +12,13 @@ from typing import Any
 
 from refigure.errors import UserError
 from refigure.graph.catalogue import CATALOGUE
+from refigure.graph.fingerprint import notebook_modules
 from refigure.graph.packs import Pack
 from refigure.graph.provenance import Provenance
 from refigure.graph.publications import Publications
 
 LOOP = "refigure.training.jobs.job"
 VERDICT = "refigure.claims.verdict"
-PLOTTING = "refigure.plotting"
 HISTORIES = "refigure.tables.histories"
 
 
@@ -81,11 +81,12 @@ class Graph(Publications):
         return Provenance((module_of(claim.decide), VERDICT), configured)
 
     def figure_provenance(self, paper: str, name: str) -> Provenance:
-        """What draws a figure: its notebook's cells, the plotting module, its parameters."""
+        """What draws a figure: its notebook's cells, the modules they import, its parameters."""
         figure = self.figure(paper, name)
+        notebook = self.notebook_path(figure)
         configured = {"tables": dict(figure.tables), "parameters": dict(figure.parameters)}
         configured |= {"caption": figure.caption, "published": dict(figure.published)}
-        return Provenance((PLOTTING,), configured, self.notebook_path(figure))
+        return Provenance(notebook_modules(notebook), configured, notebook)
 
     def report_provenance(self) -> Provenance:
         """What writes the report: its code, its templates and the papers' texts."""

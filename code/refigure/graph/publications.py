@@ -17,7 +17,12 @@ from refigure.graph.selections import Selections
 
 @dataclass(frozen=True)
 class Figure:
-    """A target that a notebook draws."""
+    """A target that a notebook draws.
+
+    Args:
+        verdicts: whether it tabulates the verdicts of its paper. A figure else depends on its
+            tables alone; the report shows the claims beside it.
+    """
 
     paper: str
     name: str
@@ -29,6 +34,7 @@ class Figure:
     alt: str
     design: bool
     optional: bool
+    verdicts: bool
     published: Mapping[str, Any]
 
 
@@ -96,6 +102,7 @@ class Publications(Selections):
                 alt=keys.take("alt", str, ""),
                 design=keys.take("design", bool, False),
                 optional=keys.take("optional", bool, False),
+                verdicts=keys.take("verdicts", bool, False),
                 published=keys.take("published", dict, {}),
             )
             keys.done()
@@ -111,6 +118,13 @@ class Publications(Selections):
             UserError: the paper has no such figure.
         """
         return self._one_of("figure", self.figures(slug), slug, name)
+
+    def figure_files(self, figure: Figure) -> dict[str, Path]:
+        """What a figure's notebook reads, by the name it has there: its tables, and verdicts."""
+        files = {key: self.paths.table(table) for key, table in figure.tables.items()}
+        if figure.verdicts:
+            files["verdicts"] = self.paths.claims(figure.paper)
+        return files
 
     def claim(self, slug: str, name: str) -> Claim:
         """A claim of a paper.
@@ -186,7 +200,3 @@ class Publications(Selections):
                     )
         self._claims[slug] = found
         return found
-
-    def claims_of_figure(self, slug: str, figure: str) -> list[str]:
-        """The claims that a figure illustrates."""
-        return [claim.name for claim in self.claims(slug).values() if figure in claim.figures]

@@ -165,10 +165,8 @@ class Steps:
         return inputs, outputs, lambda: {"code": provenance(paper, name)}
 
     def _figure(self, paper: str, name: str):
-        tables = self.graph.figure(paper, name).tables.values()
-        inputs = [self.paths.table(table) for table in tables]
-        claims = self.graph.claims_of_figure(paper, name)
-        inputs += [self.paths.claim(paper, claim) for claim in claims]
+        figure = self.graph.figure(paper, name)
+        inputs = list(self.graph.figure_files(figure).values())
         outputs = [self.paths.figure(paper, name, suffix) for suffix in ("pdf", "png", "csv")]
         outputs.append(self.paths.notebook(paper, name))
         provenance = self.graph.figure_provenance
