@@ -35,8 +35,13 @@ OWN = {
     "tests/test_rnn_notebooks.py": "sparse-gated-rnn",
     "tests/test_three_regimes_claims.py": "three-regimes",
 }
-# Files that cite something else: the law of verdicts, made-up records, and this test.
-ELSEWHERE = {"tests/test_verdict.py", "tests/test_citations.py"}
+# Files that cite something else: made-up records, examples of how to cite, and this test.
+ELSEWHERE = {
+    "tests/test_verdict.py",
+    "tests/test_citations.py",
+    "docs/how-to/claim.md",
+    "docs/how-to/paper.md",
+}
 NUMBER = r"\d+(?:\.\d+)*"
 CITED = re.compile(
     rf"\b(sections?|traps?) ({NUMBER}(?:(?:,| and| to|, and| or) (?:section )?{NUMBER})*)", re.I
