@@ -12,9 +12,10 @@ from refigure.cli import _parser
 STAGES = {"prepare", "train", "measure", "table", "draw", "claim", "verdicts", "index", "summary"}
 HEAD = """# Commands
 
-This page is written by `python docs/draw_commands.py`; a test compares it with the program. A command that takes a
-target takes it as Snakemake does: a file such as `results/demo/figures/three-regimes/fig1.pdf`, or a paper's name.
-`--scale` names one of `config/scales/`.
+This page is written by `python docs/draw_commands.py`; a test compares it with the program. A
+command that takes a target takes it as Snakemake does: a file such as
+`results/demo/figures/three-regimes/fig1.pdf`, or a paper's name. `--scale` names one of
+`config/scales/`.
 """
 
 
