@@ -9,6 +9,7 @@ CONTRIBUTING and CHANGELOG stand at the top of the repository and links to them 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -126,7 +127,10 @@ def main() -> int:
     options = parser.parse_args()
     collect(options.scale)
     command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "-f", "mkdocs.yml"]
-    done = subprocess.run([*command, "-d", str(Path(options.folder).resolve())], cwd=ROOT)
+    told = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(
+        [*command, "-d", str(Path(options.folder).resolve())], cwd=ROOT, env=told, check=False
+    )
     if done.returncode == 0:
         print(f"{options.folder}/index.html")
     return done.returncode
