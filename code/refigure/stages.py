@@ -61,8 +61,8 @@ def refuse_unbuilt(pack: Pack, name: str) -> None:
     missing = absent(pack.modules)
     if spec.precision != "float32":
         missing.append(f"precision {spec.precision}")
-    if spec.start and spec.start["take"] == "backbone":
-        missing.append("take: backbone")
+    if spec.start and "file" in spec.start:
+        missing.append(f"a start from file {spec.start['file']}")
     if missing:
         words = ", ".join(missing)
         raise UserError(f"pack '{name}' ({pack.runs[0].label}): not there yet: {words}")

@@ -44,7 +44,13 @@ KINDS = {
     "tables": "table",
 }
 """What lies under `results/<scale>/` -> the rule that writes it."""
-PACK_FILES = ("history.parquet", "points.safetensors", "arrays.safetensors", "run.json")
+PACK_FILES = (
+    "history.parquet",
+    "points.safetensors",
+    "arrays.safetensors",
+    "predictions.safetensors",
+    "run.json",
+)
 
 
 @dataclass(frozen=True)
