@@ -19,7 +19,7 @@ from refigure.data.prepared import load as load_any
 from refigure.data.sources import Raw, digest_of, read
 from refigure.errors import UserError
 from refigure.graph.catalogue import settings
-from refigure.training.jobs.job import build_model
+from refigure.training.networks import build_model
 from torchvision.transforms import functional as transforms
 
 REAL_CIFAR10 = Path(__file__).parents[2] / "shared" / "data" / "cifar10-jpg.tar.xz"
