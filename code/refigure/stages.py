@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from refigure.data.archives import refuse_oversized
 from refigure.errors import UserError
 from refigure.files import read_json, read_parquet, whole, write_json, write_parquet, write_text
 from refigure.graph.catalogue import CATALOGUE, absent, import_entry
@@ -26,11 +25,6 @@ def prepare(graph: Graph, data: str) -> None:
     recipe = graph.recipes[data]
     module = import_entry("recipe", recipe["name"])
     found = graph.config.sources_of(recipe)
-    for source in found.values():
-        paths = source.get("path", [])
-        for path in map(Path, [paths] if isinstance(paths, str) else paths):
-            if path.is_file():
-                refuse_oversized(path)
     raw = module.read(found, graph.paths.sources)
     keys = CATALOGUE["recipe"][recipe["name"]].keys
     prepared = module.prepare(raw, {key: recipe[key] for key in keys})
@@ -67,8 +61,8 @@ def refuse_unbuilt(pack: Pack, name: str) -> None:
     missing = absent(pack.modules)
     if spec.precision != "float32":
         missing.append(f"precision {spec.precision}")
-    if spec.start and spec.start["take"] == "backbone":
-        missing.append("take: backbone")
+    if spec.start and "file" in spec.start:
+        missing.append(f"a start from file {spec.start['file']}")
     if missing:
         words = ", ".join(missing)
         raise UserError(f"pack '{name}' ({pack.runs[0].label}): not there yet: {words}")
@@ -190,12 +184,8 @@ def draw(graph: Graph, paper: str, name: str, log: Path) -> None:
     target = {suffix: graph.paths.figure(paper, name, suffix) for suffix in ("pdf", "png", "csv")}
     for path in (*target.values(), graph.paths.notebook(paper, name)):
         path.parent.mkdir(parents=True, exist_ok=True)
-    claims = {
-        claim: str(graph.paths.claim(paper, claim)) for claim in graph.claims_of_figure(paper, name)
-    }
     parameters = {
-        "tables": {key: str(graph.paths.table(table)) for key, table in figure.tables.items()},
-        "claims": claims,
+        "tables": {key: str(path) for key, path in graph.figure_files(figure).items()},
         "target": str(target["pdf"].with_suffix("")),
         "settings": {
             **figure.parameters,

@@ -79,6 +79,7 @@ class Selections(Runs):
         super().__init__(config, scale)
         self._tables: dict[str, Table] = {}
         self._resolving: list[str] = []
+        self._selected: dict[str, dict[str, Run]] = {}
 
     def _selection(self, written: Any, place: str) -> tuple[list[Run], str | None]:
         if isinstance(written, str):
@@ -195,6 +196,19 @@ class Selections(Runs):
                 raise UserError(f"{place}: unknown probe '{probe}'{suggest(probe, self.probes)}")
         self._tables[name] = table
         return table
+
+    def selected(self, name: str) -> dict[str, Run]:
+        """The runs that a table is a selection of, by id: its own, its probes', its tables'."""
+        if name not in self._selected:
+            table = self.table(name)
+            found = {run.id: run for runs in table.runs.values() for run in runs}
+            for probe in table.probes.values():
+                for members in self.probes[probe].roles.values():
+                    found |= {run.id: run for run, _ in members}
+            for other in table.tables.values():
+                found |= self.selected(other)
+            self._selected[name] = found
+        return self._selected[name]
 
     def table_files(self, name: str) -> list[Path]:
         """The files a table is made of."""

@@ -44,7 +44,13 @@ KINDS = {
     "tables": "table",
 }
 """What lies under `results/<scale>/` -> the rule that writes it."""
-PACK_FILES = ("history.parquet", "points.safetensors", "arrays.safetensors", "run.json")
+PACK_FILES = (
+    "history.parquet",
+    "points.safetensors",
+    "arrays.safetensors",
+    "predictions.safetensors",
+    "run.json",
+)
 
 
 @dataclass(frozen=True)
@@ -165,10 +171,8 @@ class Steps:
         return inputs, outputs, lambda: {"code": provenance(paper, name)}
 
     def _figure(self, paper: str, name: str):
-        tables = self.graph.figure(paper, name).tables.values()
-        inputs = [self.paths.table(table) for table in tables]
-        claims = self.graph.claims_of_figure(paper, name)
-        inputs += [self.paths.claim(paper, claim) for claim in claims]
+        figure = self.graph.figure(paper, name)
+        inputs = list(self.graph.figure_files(figure).values())
         outputs = [self.paths.figure(paper, name, suffix) for suffix in ("pdf", "png", "csv")]
         outputs.append(self.paths.notebook(paper, name))
         provenance = self.graph.figure_provenance

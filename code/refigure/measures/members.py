@@ -17,7 +17,7 @@ from refigure.graph.selections import Probe
 from refigure.models.layers import Model, Statistics
 from refigure.tasks import Task
 from refigure.training.jobs import parts
-from refigure.training.jobs.job import build_model, stream_of
+from refigure.training.networks import build_model, stream_of
 
 
 @dataclass(frozen=True)

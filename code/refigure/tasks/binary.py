@@ -51,6 +51,11 @@ class Binary:
         self.batches = count // spec.batch if spec.drop_last else -(-count // spec.batch)
         self.order = Order(streams, count, data.train_labels.device)
 
+    @property
+    def chance(self) -> float:
+        """The error of guessing, percent."""
+        return 100 * (1 - 1 / self.data.classes)
+
     def batch(self, epoch: int, number: int) -> Batch:
         """The training points of one batch of an epoch."""
         first = number * self.batch_size
