@@ -56,6 +56,9 @@ class Graph(Publications):
         }
         configured = {"measure": probe.measure, "of": members, "each": probe.each}
         configured["options"] = dict(probe.options)
+        for key in ("predictions", "data"):  # only where written, so that no other probe is stale
+            if getattr(probe, key):
+                configured[key] = dict(getattr(probe, key))
         return Provenance((module_of(probe.measure),), configured)
 
     def table_provenance(self, name: str) -> Provenance:
@@ -70,6 +73,13 @@ class Graph(Publications):
         configured["options"] = dict(table.options)
         if table.data:
             configured["data"] = dict(table.data)
+        if table.recorded:
+            configured["recorded"] = dict(table.recorded)
+        if table.grid:
+            configured["grid"] = {
+                role: [[run.experiment, run.id, dict(run.axes)] for run in runs]
+                for role, runs in table.grid.items()
+            }
         module = module_of(table.compute) if table.compute else HISTORIES
         return Provenance((module, HISTORIES), configured)
 
@@ -92,7 +102,7 @@ class Graph(Publications):
     def report_provenance(self) -> Provenance:
         """What writes the report: its code, its templates and the papers' texts."""
         folder = Path(__file__).parents[1] / "report"
-        templates = [path.read_text() for path in sorted(folder.glob("*.j2"))]
+        templates = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.j2"))]
         texts = {slug: self.paper(slug) for slug in self.built}
         return Provenance(("refigure.report.page",), {"templates": templates, "papers": texts})
 
