@@ -146,7 +146,7 @@ def test_the_page_has_what_the_recorders_measure():
         start=stack.flat,
         statistics=Statistics.fresh(model.normalised, 1),
         factor=1.0,
-        task=SimpleNamespace(data=SimpleNamespace(classes=3)),
+        task=SimpleNamespace(chance=200 / 3),
         optimiser=SimpleNamespace(effective_lr=lambda _: one),
         test=lambda _: (one, one),
         train_pass=TrainPass(one, one, Statistics({}), one, one, one),

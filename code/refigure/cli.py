@@ -121,7 +121,10 @@ def _parser() -> argparse.ArgumentParser:
     one = command("prune", _prune, "list packs that no configuration names, or remove them")
     one.add_argument("--yes", action="store_true", help="remove them")
     explaining.add(command)
-    command("pin", _pin, "write the checksum of a source's file to config/local.yaml", "source")
+    one = command(
+        "pin", _pin, "write the checksum of a source's file to config/local.yaml", "source"
+    )
+    one.add_argument("--again", action="store_true", help="replace it, after a wanted change")
     return parser
 
 
@@ -173,7 +176,7 @@ def _prune(options: argparse.Namespace) -> None:
 def _pin(options: argparse.Namespace) -> None:
     from refigure.explain.pin import pin
 
-    print(pin(Path(options.root), options.source))
+    print(pin(Path(options.root), options.source, options.again))
 
 
 if __name__ == "__main__":

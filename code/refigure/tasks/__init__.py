@@ -18,6 +18,7 @@ class Task(Protocol):
         batches: training batches in an epoch.
         carried: what a step hands to the next one of its epoch, rows in the order of the networks;
             a training state holds it. Absent where nothing is carried.
+        chance: the error of guessing, percent; of tasks whose `train` recorder is used.
     """
 
     model: Model

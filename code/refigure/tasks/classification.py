@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from refigure.data.images.images import Images
+from refigure.errors import UserError
 from refigure.graph.catalogue import import_entry
+from refigure.graph.reading import suggest
 from refigure.graph.spec import Spec
 from refigure.models.layers import Model, Noise, Statistics
 from refigure.streams import generator
@@ -61,19 +63,30 @@ class Classification:
         first = number * self.batch_size
         places = self.order(epoch)[:, first : first + self.batch_size]
         images, labels = self.data.train_images[places], self.data.train_labels[places]
-        if self.augmentation is not None:
-            drawn = {
-                stream: self.augmentation.draw(
-                    generator(stream, "augmentation", epoch, number),
-                    places.shape[1],
-                    self.data.size,
-                )
-                for stream in set(self.streams)
-            }
-            draws = torch.stack([drawn[stream] for stream in self.streams])
-            images = self.augmentation.apply(images, draws, self.data.black)
+        images = self._augmented(images, epoch, number)
         noise = DropoutNoise(self.streams, epoch, number, images.device) if self.drops else None
         return Batch(images, labels, noise)
+
+    def _augmented(
+        self, images: Tensor, epoch: int | str, number: int, streams: Sequence[str] | None = None
+    ) -> Tensor:
+        """Images of one batch, (networks, batch, ...), augmented by each network's own draws."""
+        if self.augmentation is None:
+            return images
+        streams = self.streams if streams is None else streams
+        drawn = {
+            stream: self.augmentation.draw(
+                generator(stream, "augmentation", epoch, number), images.shape[1], self.data.size
+            )
+            for stream in set(streams)
+        }
+        draws = torch.stack([drawn[stream] for stream in streams])
+        return self.augmentation.apply(images, draws, self.data.black)
+
+    @property
+    def chance(self) -> float:
+        """The error of guessing, percent."""
+        return 100 * (1 - 1 / self.data.classes)
 
     def losses(
         self, parameters: Mapping[str, Tensor], batch: Batch, statistics: Statistics
@@ -112,6 +125,8 @@ class Classification:
             which: "train" or "test"; the last batch may be smaller.
             networks: how many read it.
         """
+        if which not in ("train", "test"):
+            raise UserError(f"unknown evaluation set '{which}'{suggest(which, ('train', 'test'))}")
         images = self.data.train_images if which == "train" else self.data.test_images
         labels = self.data.train_labels if which == "train" else self.data.test_labels
         for first in range(0, len(labels), self.batch_size):

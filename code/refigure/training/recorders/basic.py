@@ -24,11 +24,10 @@ def train(moment: Moment, settings: Mapping[str, Any]) -> dict[str, Tensor]:
     (periodic-behavior, section 6.2).
     """
     measured = moment.train_pass
-    chance = 100 * (1 - 1 / moment.task.data.classes)
     columns = {
         "train_loss": measured.loss,
         "train_error": measured.error,
-        "chance": torch.full_like(measured.loss, chance),
+        "chance": torch.full_like(measured.loss, moment.task.chance),
     }
     if settings["gradient"]:
         columns["gradient_norm"] = measured.gradient_norm
