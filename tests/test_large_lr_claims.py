@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from refigure.claims import large_lr as claims
+from refigure.claims.large_lr import practice as claims
 from refigure.claims.verdict import threshold_at
 from refigure.graph.lookups import function_of
 from refigure.tables import large_lr
