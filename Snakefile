@@ -13,13 +13,25 @@ min_version("9.0")
 container: "docker-daemon://refigure:latest"  # of envs/Containerfile; used with --sdm apptainer only
 
 
+workdir: workflow.basedir
+
+
 include: "rules/common.smk"
 
 
 onstart:
+    clear_accepted(ROOT)
     lift_limit(workflow)
     record_provenance()
     start_warm()
+
+
+onsuccess:
+    clear_accepted(ROOT)
+
+
+onerror:
+    clear_accepted(ROOT)
 
 
 localrules:

@@ -62,7 +62,7 @@ def free_device(count: int, locks: Path) -> int:
         return 0
     locks.mkdir(parents=True, exist_ok=True)
     for device in range(count):
-        lock = (locks / f"gpu-{device}.lock").open("w")
+        lock = (locks / f"gpu-{device}.lock").open("w", encoding="utf-8")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
