@@ -17,17 +17,19 @@ include: "rules/common.smk"
 
 
 onstart:
+    end_left_jobs()
+    check_queue()
     lift_limit(workflow)
     record_provenance()
     start_warm()
 
 
-localrules:
-    claim,
-    verdicts,
-    summary,
-    report,
-    index,
+onsuccess:
+    look_at_queue()
+
+
+onerror:
+    look_at_queue()
 
 
 rule all:
