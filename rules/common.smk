@@ -6,6 +6,26 @@ import sys
 from functools import cache
 from pathlib import Path, PurePosixPath
 
+ROOT = Path(workflow.basedir)
+
+# The checkout's own code, whatever environment it is run with: an editable install names one
+# checkout only, and Snakemake has imported the logger of that one.
+CODE = str(ROOT / "code")
+if sys.path[0] != CODE:
+    sys.path.insert(0, CODE)
+loaded = getattr(sys.modules.get("refigure"), "__file__", CODE)
+if not Path(loaded).resolve().is_relative_to(Path(CODE).resolve()):
+    for name in [name for name in sys.modules if name.split(".")[0] == "refigure"]:
+        del sys.modules[name]
+
+# So have the jobs, which also find `refigure` where nobody has activated the environment; and
+# they work in this checkout, whichever another variable names.
+os.environ["PYTHONPATH"] = os.pathsep.join([CODE, *filter(None, [os.environ.get("PYTHONPATH")])])
+os.environ["PATH"] = os.pathsep.join(
+    [str(Path(sys.executable).parent), *filter(None, [os.environ.get("PATH")])]
+)
+os.environ.pop("REFIGURE_ROOT", None)
+
 from refigure.machine import slurm, warm
 from refigure.graph.config import Config
 from refigure.errors import UserError
@@ -13,12 +33,9 @@ from refigure.explain.ledger import Ledger
 from refigure.graph.lookups import Graph
 from refigure.machine.locks import alone, release_dead
 from refigure.machine.scheduling import lift_limit
+from refigure.machine.scratch import clear_accepted
+from refigure.graph.reading import NAME
 from refigure.graph.steps import NAMES, Steps, resolve
-
-ROOT = Path(workflow.basedir)
-
-# The jobs call `refigure` by its name, also where nobody has activated the environment.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 # One thread a job, and freed memory kept: mapping it anew for each batch costs a tenth of a step.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,15 +49,15 @@ CONFIG = Config(ROOT, config)
 
 
 wildcard_constraints:
-    scale="[a-z][a-z0-9_]*",
-    data="[a-z0-9_]+-[0-9a-f]{10}",
-    pack="[a-z0-9_]+-[0-9a-f]{10}",
-    part="[a-z0-9_]+(-[0-9a-f]{8})?",
-    table="[a-z0-9_]+",
-    experiment="[a-z0-9_]+",
-    paper="[a-z0-9-]+",
-    figure="[A-Za-z0-9_-]+",
-    claim="[A-Za-z0-9_]+",
+    scale=NAME,
+    data=NAME,
+    pack=NAME,
+    part=NAME,
+    table=NAME,
+    experiment=NAME,
+    paper=NAME,
+    figure=NAME,
+    claim=NAME,
 
 
 def refuse(error):
@@ -75,8 +92,11 @@ def start_warm():
 
 def record_provenance():
     """Note what the digests of these jobs stand for: `refigure why` names functions and keys by it."""
-    for made in SCALES.values():
-        Ledger(made.paths.results).record(made.jobs.values())
+    try:
+        for made in SCALES.values():
+            Ledger(made.paths.results).record(made.jobs.values())
+    except (OSError, UserError) as error:
+        print(f"refigure: no notes for `refigure why`: {error}", file=sys.stderr)
 
 
 def end_left_jobs():
@@ -190,6 +210,9 @@ def check_requested():
     for target in requested():
         resolve(target, CONFIG, default_scale(), steps)
 
+
+if Path.cwd().resolve() != ROOT.resolve():
+    refuse(f"--directory {Path.cwd()}: results lie in the checkout; leave the option out")
 
 check_requested()
 

@@ -21,20 +21,20 @@ def parameters(
     tables: Path,
     target: Path,
     scale: str = "demo",
-    claims: Mapping[str, Path] | None = None,
 ) -> dict:
     """What `stages.draw` gives to a notebook.
 
     Args:
         figure: as in the paper's file.
-        tables: folder of `<table>.parquet`.
+        tables: folder of `<table>.parquet`, and of `verdicts.json` where a figure tabulates those.
         target: path of the figure without a suffix.
-        claims: id -> record of the verdict.
     """
     own = figure.get("tables", {}).items()
+    paths = {name: str(tables / f"{table}.parquet") for name, table in own}
+    if figure.get("verdicts"):
+        paths["verdicts"] = str(tables / "verdicts.json")
     return {
-        "tables": {name: str(tables / f"{table}.parquet") for name, table in own},
-        "claims": {claim: str(path) for claim, path in (claims or {}).items()},
+        "tables": paths,
         "target": str(target),
         "settings": {
             **figure.get("parameters", {}),

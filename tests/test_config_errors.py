@@ -115,7 +115,7 @@ def paper(graph: Graph) -> None:
     for name in graph.figures("sample"):
         str(graph.figure_provenance("sample", name))
     for name in graph.claims("sample"):
-        graph.claims_of_figure("sample", name)
+        graph.claim_provenance("sample", name)
 
 
 def tables(graph: Graph) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from refigure.graph import fingerprint as module
 from refigure.graph.catalogue import CATALOGUE
+from refigure.graph.config import Config
 from refigure.graph.fingerprint import (
     OUTSIDE,
     PACKAGE,
@@ -20,6 +21,7 @@ from refigure.graph.fingerprint import (
     is_outside,
     normalised,
 )
+from refigure.graph.lookups import Graph
 
 CODE = '''
 """What this module is for."""
@@ -272,6 +274,44 @@ NUMERICAL = {
     "refigure.files",
 }
 """Outside, yet with libraries of numbers: they copy, time or print what others have computed."""
+
+
+def redrawn(tmp_path, monkeypatch, changed: str) -> tuple[set, set]:
+    """The figures that change with a colour in a module of `plotting`, and all figures."""
+    copy = tmp_path / "copy"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    monkeypatch.setattr(module, "PACKAGE", copy)
+    made = Graph(Config(PACKAGE.parents[1]), "demo")
+    figures = [(slug, name) for slug in made.built for name in made.figures(slug)]
+
+    def code() -> dict[tuple[str, str], str]:
+        module.forget()
+        return {figure: str(made.figure_provenance(*figure)) for figure in figures}
+
+    before, path = code(), copy / "plotting" / changed
+    path.write_text(path.read_text() + "\nADDED = '#2c6fbb'\n")
+    after = code()
+    module.forget()
+    return {figure for figure in figures if before[figure] != after[figure]}, set(figures)
+
+
+FAMILIES = {
+    "sphere.py": {"three-regimes", "periodic-behavior"},
+    "large_lr.py": {"where-large-lrs", "how-large-lrs"},
+    "rnn.py": {"sparse-gated-rnn", "bayesian-compression-nlp"},
+}
+
+
+@pytest.mark.parametrize("own", FAMILIES)
+def test_a_colour_of_one_family_redraws_its_papers_only(tmp_path, monkeypatch, own):
+    changed, figures = redrawn(tmp_path, monkeypatch, own)
+    assert {slug for slug, _ in changed} == FAMILIES[own]
+    assert len(changed) < len(figures) / 2
+
+
+def test_a_change_of_style_redraws_every_figure(tmp_path, monkeypatch):
+    changed, figures = redrawn(tmp_path, monkeypatch, "__init__.py")
+    assert changed == figures
 
 
 def test_what_stands_outside_is_there():

@@ -3,7 +3,6 @@ notebook, from the made-up world."""
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -71,9 +70,6 @@ def made_up() -> dict[str, pd.DataFrame]:
 def folder(tmp_path_factory) -> Path:
     """Made-up tables in `full/`, and in `empty/` as a scale without their runs has them."""
     folder = tmp_path_factory.mktemp("tables")
-    record = {"id": "C2", "statement": "It peaks.", "verdict": "holds", "numbers": {}}
-    record |= {"threshold": None, "figures": [], "reason": ""}
-    (folder / "C2.json").write_text(json.dumps(record))
     for name, frame in made_up().items():
         for kind, rows in (("full", frame), ("empty", frame.iloc[:0])):
             (folder / kind).mkdir(exist_ok=True)
@@ -87,9 +83,8 @@ OWN = sorted({drawing.notebook(key[0], figure) for key, figure in FIGURES.items(
 def draw(
     key: tuple[str, str], folder: Path, kind: str, target: Path, scale: str = "demo"
 ) -> pd.DataFrame:
-    """Draw a figure from made-up tables, with a verdict where they have rows."""
-    claims = {"C2": folder / "C2.json"} if kind == "full" else {}
-    return drawing.draw(key[0], FIGURES[key], folder / kind, target, scale, claims)
+    """Draw a figure from made-up tables."""
+    return drawing.draw(key[0], FIGURES[key], folder / kind, target, scale)
 
 
 @pytest.mark.parametrize("key", [*SHAPES, ("where-large-lrs", "fig18")], ids="/".join)

@@ -115,7 +115,8 @@ def made_up() -> dict[str, pd.DataFrame]:
     plain = runs((0.02, 0.2, 0.64, 2.0, 20.0), (0,), "lr")
     tables["plain_a5"] = plain.drop(columns=["effective_gradient_norm"])
     families = {f"m{number}": tables[f"sphere_m{number}"] for number in (1, 2, 3, 4)}
-    regimes = tables["regimes_main"] = tables["regimes_m1"] = sphere.regimes(**families)
+    regimes = sphere.regimes(**families)
+    tables |= dict.fromkeys(("regimes_main", "regimes_m1", "regimes_pairs"), regimes)
     tables["borders_main"] = tables["borders_m1"] = sphere.borders(regimes)
     tables["equal_loss"] = sphere.equal_loss(regimes, **families)
     for family, seeds in (("m1", (0, 1, 2)), ("m3", (0,))):
@@ -169,8 +170,9 @@ def made_up() -> dict[str, pd.DataFrame]:
     return tables
 
 
-def claims(folder: Path) -> dict[str, str]:
-    """Two verdicts as the stage of claims writes them."""
+def verdicts() -> dict:
+    """Two verdicts as the stage of verdicts writes them."""
+    records = []
     number = {"value": 0.62, "se": 0.11, "n": 3, "n_of": "seeds"}
     plain = {"value": 1.0, "se": None, "n": None, "n_of": None}
     for name, verdict, reason in (("C2", "holds", ""), ("C10", "undecided", "1 seed")):
@@ -183,8 +185,8 @@ def claims(folder: Path) -> dict[str, str]:
             "figures": [],
             "reason": reason,
         }
-        (folder / f"{name}.json").write_text(json.dumps(record))
-    return {name: str(folder / f"{name}.json") for name in ("C10", "C2")}
+        records.append(record)
+    return {"paper": "three-regimes", "scale": "demo", "claims": records}
 
 
 @pytest.fixture(scope="module")
@@ -199,13 +201,14 @@ def folder(tmp_path_factory) -> Path:
                 )
             (folder / kind).mkdir(exist_ok=True)
             rows.to_parquet(folder / kind / f"{name}.parquet")
+    for kind, record in (("full", verdicts()), ("empty", verdicts() | {"claims": []})):
+        (folder / kind / "verdicts.json").write_text(json.dumps(record))
     return folder
 
 
 def draw(figure: str, folder: Path, kind: str, target: Path, scale: str = "demo") -> pd.DataFrame:
-    """Draw a figure from made-up tables, with verdicts where they have rows."""
-    found = claims(folder) if kind == "full" else {}
-    return drawing.draw("three-regimes", FIGURES[figure], folder / kind, target, scale, found)
+    """Draw a figure from made-up tables."""
+    return drawing.draw("three-regimes", FIGURES[figure], folder / kind, target, scale)
 
 
 @pytest.mark.parametrize("figure", [*SHAPES, "figA_A5", "figA_A9"])
@@ -303,8 +306,7 @@ def test_eight_kernels_start_together(folder, tmp_path):
         cell = dict(notebook["cells"][-1], id="probe", source=probe)
         notebook["cells"].append(cell)
         (own / "in.ipynb").write_text(json.dumps(notebook))
-        figure, verdicts = FIGURES[figures[number]], claims(folder)
-        given = drawing.parameters(figure, folder / "full", own / "figure", "demo", verdicts)
+        given = drawing.parameters(FIGURES[figures[number]], folder / "full", own / "figure")
         command = [sys.executable, "-c", KERNEL, own / "in.ipynb", own / "out.ipynb"]
         subprocess.run([*command, json.dumps(given)], check=True, capture_output=True)
         return json.loads((own / "out.ipynb").read_text())

@@ -161,6 +161,8 @@ def folder(tmp_path_factory) -> Path:
                 rows = rows[["experiment", "run", "step", "epoch"]]
             (folder / kind).mkdir(exist_ok=True)
             rows.to_parquet(folder / kind / f"{name}.parquet")
+    for kind in ("full", "empty"):
+        (folder / kind / "verdicts.json").write_text('{"claims": []}')
     return folder
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 import pytest
 from refigure import plotting
 from refigure.files import socket_folder
-from refigure.plotting import plt
+from refigure.plotting import large_lr, plt, sphere
 
 
 @pytest.fixture(autouse=True)
@@ -23,14 +22,14 @@ def test_eight_elrs_have_the_papers_colours():
     seaborn = pytest.importorskip("seaborn")
     colours = seaborn.color_palette("gist_rainbow", 30)
     elrs = [1e-1, 1e-5, 1e-4, 5e-4, 1e-3, 2e-3, 5e-3, 5e-2]
-    palette = plotting.elr_palette(elrs)
+    palette = sphere.elr_palette(elrs)
     for elr, pick in zip(sorted(elrs), (0, 3, 5, 12, 18, 21, 26, 29), strict=True):
         np.testing.assert_allclose(palette[elr][:3], colours[pick], atol=1e-9)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 5, 16, 32])
 def test_any_number_of_elrs_has_as_many_colours(number):
-    palette = plotting.elr_palette(np.geomspace(1e-6, 2, number) if number else [])
+    palette = sphere.elr_palette(np.geomspace(1e-6, 2, number) if number else [])
     assert len(set(palette.values())) == number
 
 
@@ -67,9 +66,9 @@ def borders(**ends: float) -> pd.DataFrame:
     ],
 )
 def test_a_border_is_the_geometric_middle_of_its_interval(ends, expected):
-    found = plotting.border_values(borders(**ends), "M1")
+    found = sphere.border_values(borders(**ends), "M1")
     np.testing.assert_allclose(found, expected)
-    assert np.isnan(plotting.border_values(borders(**ends), "M2")).all()
+    assert np.isnan(sphere.border_values(borders(**ends), "M2")).all()
 
 
 def test_reading_picks_columns_and_names_the_absent_one(tmp_path):
@@ -98,7 +97,7 @@ def test_a_line_skips_moments_without_a_number():
 def test_small_elrs_lie_on_top():
     runs = pd.DataFrame({"elr": [1e-3, 1e-2, 1e-1], "epoch": 0, "loss": 1.0})
     _, axes = plt.subplots()
-    palette = plotting.elr_palette(runs["elr"])
+    palette = sphere.elr_palette(runs["elr"])
     plotting.lines(axes, runs, "elr", "epoch", "loss", palette)
     assert [line.get_color() for line in axes.lines] == [palette[elr] for elr in (0.1, 0.01, 0.001)]
 
@@ -128,7 +127,7 @@ def test_a_short_logarithmic_axis_has_at_least_two_labels():
 @pytest.mark.parametrize("number", [1, 8, 16, 32])
 def test_the_legend_of_elrs_covers_no_panel(number):
     figure, grid = plt.subplots(1, 3, figsize=(11.25, 1.875))
-    plotting.elr_legend(figure, plotting.elr_palette(np.geomspace(1e-6, 2, number)))
+    plotting.elr_legend(figure, sphere.elr_palette(np.geomspace(1e-6, 2, number)))
     figure.draw_without_rendering()
     legend = figure.legends[0].get_window_extent()
     assert all(legend.x0 > axes.get_window_extent().x1 for axes in grid)
@@ -164,9 +163,9 @@ def test_the_legend_names_the_borders_that_are_drawn_and_no_others():
     for borders, number in (([nowhere], 0), ([nowhere, first], 1), ([first, last], 2)):
         axes = plt.figure().add_subplot()
         for each in borders:
-            plotting.mark_edges(axes, each)
+            large_lr.mark_edges(axes, each)
         drawn = {line.get_linestyle() for line in axes.lines}
-        named = [line.get_linestyle() for line in plotting.edge_lines(borders)]
+        named = [line.get_linestyle() for line in large_lr.edge_lines(borders)]
         assert set(named) == drawn and len(named) == number
 
 
@@ -183,16 +182,6 @@ def test_cells_of_a_table_lie_below_each_other_and_inside():
 def test_a_table_without_rows_says_so():
     figure = plotting.table(pd.DataFrame({"Claim": [], "Verdict": []}), [1.0, 1.0])
     assert "nothing at this scale" in [text.get_text() for text in figure.axes[0].texts]
-
-
-def test_verdicts_are_printed_in_the_order_of_their_numbers(tmp_path, capsys):
-    paths = {}
-    for name, reason in (("C10", "1 seed"), ("C2", "")):
-        record = {"id": name, "verdict": "holds", "statement": "It is so.", "reason": reason}
-        (tmp_path / name).write_text(json.dumps(record))
-        paths[name] = str(tmp_path / name)
-    plotting.verdicts(paths)
-    assert capsys.readouterr().out == "C2 holds: It is so.\nC10 holds: It is so. (1 seed)\n"
 
 
 @pytest.mark.parametrize("temporary", ["/tmp", "/scratch/" + "long/" * 30])

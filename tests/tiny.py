@@ -72,7 +72,7 @@ def falls(lines, after, most):
     )
 """
 CELLS = [
-    ("parameters", "tables = claims = settings = {}\ntarget = ''"),
+    ("parameters", "tables = settings = {}\ntarget = ''"),
     (
         "",
         "import matplotlib.pyplot as plt\nimport pandas as pd",

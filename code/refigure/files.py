@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +42,39 @@ def whole(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: Path, what: str, pause_s: float = 0.2) -> Iterator[None]:
+    """Hold a lock file while the block runs; wait while another process holds it, with one line.
+
+    For what several jobs would otherwise write at once. The system releases the lock of a process
+    that is killed. Where the file system knows no locks, or refuses the file, the block runs as if
+    it were alone.
+
+    Args:
+        what: for the line, "CIFAR10 is being fetched".
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a+", encoding="utf-8")
+    except OSError:
+        yield
+        return
+    with lock:
+        waits = False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not waits:
+                    print(f"{what} by another process: waits for its end", flush=True)
+                waits = True
+                time.sleep(pause_s)
+            except OSError:
+                break
+        yield  # closing the file releases the lock; the file stays, or a third would make another
 
 
 def remove(path: Path) -> None:
@@ -92,7 +127,6 @@ def read_parquet(path: Path) -> pd.DataFrame:
         UserError: it is missing or damaged.
     """
     import pandas as pd
-    from pyarrow import ArrowInvalid
 
     try:
         return pd.read_parquet(path)
@@ -100,7 +134,9 @@ def read_parquet(path: Path) -> pd.DataFrame:
         raise UserError(
             f"{path}: no such file; `snakemake` makes it from the configuration"
         ) from None
-    except (ArrowInvalid, OSError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # pyarrow and pandas raise what they like over damaged bytes
         raise UserError(f"{path}: not a readable table: {' '.join(str(error).split())}") from None
 
 

@@ -31,9 +31,10 @@ class OneOf:
 
 @dataclass(frozen=True)
 class Nullable:
-    """A key that may be null, which is its default."""
+    """A key that may be null, which is its default where none other is given."""
 
     kind: type
+    default: Any = None
 
 
 @dataclass(frozen=True)
@@ -66,17 +67,21 @@ def _one_of(*words: str) -> OneOf:
 
 _IMAGES = {
     "source": str,
-    "order_seed": 0,
+    "order_seed": Nullable(int, 0),
+    "classes": Nullable(list),
+    "skip": 0,
     "train": Nullable(int),
     "test": Nullable(int),
     "per_class": False,
     "validation": 0,
+    "stratified": Nullable(int),
     "pool": Nullable(int),
     "standardise": _one_of("published", "channel", "global"),
     "mean": [0.4914, 0.4822, 0.4465],
     "std": [0.2023, 0.1994, 0.2010],
     "noise": Nullable(dict),
     "label_noise": Nullable(dict),
+    "corruption": Nullable(dict),
 }
 
 CATALOGUE: dict[str, dict[str, Entry]] = {
@@ -211,6 +216,17 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "default": Entry("refigure.training.initial"),
         "uniform_sphere": Entry("refigure.training.initial"),
     },
+    "start": {
+        "initial": Entry("refigure.training.starts.initial"),
+        "weights": Entry("refigure.training.starts.weights"),
+        "state": Entry("refigure.training.starts.state"),
+        "backbone": Entry("refigure.training.starts.backbone"),
+    },
+    "kept": {
+        "history": Entry("refigure.training.kept.history"),
+        "points": Entry("refigure.training.kept.points"),
+        "predictions": Entry("refigure.training.kept.predictions"),
+    },
     "record": {
         "train": Entry("refigure.training.recorders.basic", {"gradient": True, "squared": False}),
         "test": Entry("refigure.training.recorders.basic", {"recomputed": False}),
@@ -225,7 +241,21 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
     },
     "recipe": {
         "images": Entry("refigure.data.images.recipes", _IMAGES),
-        "shuffled_labels": Entry("refigure.data.shuffled_labels", _IMAGES | {"label_seed": 0}),
+        "shuffled_labels": Entry(
+            "refigure.data.images.shuffled_labels", _IMAGES | {"label_seed": 0}
+        ),
+        # test images that were corrupted already, in NumPy files: CIFAR-10-C, CIFAR-100-C
+        "corrupted": Entry(
+            "refigure.data.images.corrupted",
+            {
+                "source": str,
+                "corruptions": list,
+                "severity": int,
+                "test": Nullable(int),
+                "mean": [0.4914, 0.4822, 0.4465],
+                "std": [0.2023, 0.1994, 0.2010],
+            },
+        ),
         "ticks": Entry(
             "refigure.data.ticks",
             {
@@ -251,6 +281,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
                 "held_out": 0.0,
                 "classes": Nullable(list),
                 "chunk": 25,
+                "header": True,
             },
         ),
         "characters": Entry(
@@ -322,7 +353,7 @@ def default_of(shape: Any) -> Any:
     if isinstance(shape, OneOf):
         return shape.words[0]
     if isinstance(shape, Nullable):
-        return None
+        return shape.default
     return _UNSET if isinstance(shape, type) else shape
 
 

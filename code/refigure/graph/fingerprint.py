@@ -184,6 +184,24 @@ def notebook_digest(path: Path) -> str:
     return _digest(_cells(path))
 
 
+def notebook_modules(path: Path) -> tuple[str, ...]:
+    """The modules of this package that a notebook's cells import, in order of their names."""
+    return _modules_of(tuple(source for kind, source in _cells(path) if kind == "code"))
+
+
+@cache
+def _modules_of(cells: tuple[str, ...]) -> tuple[str, ...]:
+    found: set[str] = set()
+    for source in cells:
+        try:
+            found.update(_imports(ast.parse(source)))
+        except SyntaxError:  # drawing will say where; until then it may rest on any of them
+            found |= {
+                f"refigure.plotting.{path.stem}" for path in (PACKAGE / "plotting").glob("*.py")
+            }
+    return tuple(sorted(name.removesuffix(".__init__") for name in found))
+
+
 def cell_digests(path: Path) -> list[str]:
     """The digest of each cell of a notebook, in order."""
     return [_digest(cell) for cell in _cells(path)]
@@ -203,3 +221,4 @@ def forget() -> None:
     _read.cache_clear()
     closure.cache_clear()
     fingerprint.cache_clear()
+    _modules_of.cache_clear()

@@ -1,18 +1,17 @@
-"""What the notebooks share: style, colours, legends, tables as figures, and how a figure is saved.
+"""What all notebooks share: style, legends, tables as figures, and how a figure is saved.
 
-Notebooks draw with matplotlib in plain sight; here is only what a second one needs too. seaborn is
-not imported: it loads scipy, and every notebook would start 0.6 s later. Its palette is computed
-from the same colour map (a test compares the two).
+What the figures of one family of papers share stands in a module beside this one: a figure is drawn
+anew when a module changes that its notebook imports. Notebooks draw with matplotlib in plain sight;
+here is only what a second one needs too. seaborn is not imported: it loads scipy, and a notebook
+would start 0.6 s later. Its palette is computed from the same colour map (a test compares the two).
 """
 
 from __future__ import annotations
 
 import io
-import json
 import os
 import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+# A matplotlibrc of the user's must change no figure; the backend is the caller's.
+mpl.rcParams.update({key: mpl.rcParamsDefault[key] for key in mpl.rcParams if key != "backend"})
 mpl.rcParams.update(
     {
         "font.size": 8.5,
@@ -54,54 +55,6 @@ mpl.rcParams.update(
 
 PNG_DPI = 170
 
-REGIME_COLOURS = {1: "#2c6fbb", 2: "#e08214", 3: "#b2182b"}
-PAIRS = {
-    "M1": "ConvNet",
-    "M2": "ConvNet, second data",
-    "M3": "ResNet-18",
-    "M4": "ResNet-18, second data",
-}
-PAIR_STYLES = {
-    "M1": {"color": "#1b6ca8", "marker": "o"},
-    "M2": {"color": "#7fb2d9", "marker": "s"},
-    "M3": {"color": "#a63603", "marker": "^"},
-    "M4": {"color": "#e6955c", "marker": "D"},
-}
-METHOD_COLOURS = {
-    "Original": "#4d4d4d",
-    "W": "#2c6fbb",
-    "W+Voc": "#e08214",
-    "W+G": "#8073ac",
-    "W+N": "#1a7f37",
-    "W+G+N": "#b2182b",
-}
-GATE_COLOURS = {"i": "#7fb2d9", "f": "#1b6ca8", "g": "#9e9e9e", "o": "#e08214"}
-TASKS = ("sentiment", "topics", "characters", "words")
-SETUPS = {
-    "resnet_c10": "ResNet-18",
-    "convnet_c10": "ConvNet",
-    "convnet_c100": "ConvNet, second data",
-    "resnet_c100": "ResNet-18, second data",
-    "resnet_tiny": "ResNet-18, Tiny ImageNet",
-    "practical_c10": "ordinary training",
-    "practical_c100": "ordinary training, second data",
-    "vit_c10": "ViT",
-    "vit_c100": "ViT, second data",
-    "ticks": "tick features",
-}
-PAIR_COLOURS = {"low-high": "tab:blue", "swa-high": "tab:orange", "swa-low": "tab:green"}
-PAIR_NAMES = {
-    "low-high": "low FLR, high FLR",
-    "swa-high": "average, high FLR",
-    "swa-low": "average, low FLR",
-}
-VERDICT_COLOURS = {"holds": "#1a7f37", "fails": "#b2182b", "undecided": "#6b6b6b"}
-
-# Positions among the 30 colours of the paper's palette, for its 8 ELRs ascending.
-_PICKS = (0, 3, 5, 12, 18, 21, 26, 29)
-# ... and for its 5 fine-tuning LRs, or numbers of averaged models, descending.
-_FALLING_PICKS = (0, 4, 12, 18, 26)
-
 
 def read(path: str, *columns: str) -> pd.DataFrame:
     """Some columns of a table, in the order asked for.
@@ -125,28 +78,7 @@ def read(path: str, *columns: str) -> pd.DataFrame:
     return frame.reindex(columns=list(columns))
 
 
-def elr_palette(values: Iterable[float]) -> dict[float, tuple[float, float, float, float]]:
-    """A colour for each learning rate, from red for the smallest to magenta for the largest.
-
-    For 8 values these are the paper's: picks of seaborn's `gist_rainbow` with 30 colours. For
-    another number the picks are interpolated.
-
-    Source: three-regimes, figure 1 (released notebook).
-    """
-    return _rainbow(sorted({float(value) for value in values}), _PICKS)
-
-
-def falling_palette(values: Iterable[float]) -> dict[float, tuple[float, float, float, float]]:
-    """A colour for each value, from red for the largest to violet for the smallest.
-
-    For 5 values these are the paper's: picks of seaborn's `gist_rainbow` with 30 colours.
-
-    Source: where-large-lrs, figure 2 (released notebook).
-    """
-    return _rainbow(sorted({float(value) for value in values}, reverse=True), _FALLING_PICKS)
-
-
-def _rainbow(ordered: Sequence[float], picks: Sequence[int]) -> dict[float, Any]:
+def rainbow(ordered: Sequence[float], picks: Sequence[int]) -> dict[float, Any]:
     places = np.interp(np.linspace(0, len(picks) - 1, len(ordered)), range(len(picks)), picks)
     colours = mpl.colormaps["gist_rainbow"]
     return {value: colours((place + 1) / 31) for value, place in zip(ordered, places, strict=True)}
@@ -248,19 +180,6 @@ def lines(
     return bool(len(known))
 
 
-def star(axes: Axes, runs: pd.DataFrame, x: str, y: str) -> None:
-    """A black star at the common starting point: the rows of epoch 0."""
-    start = runs[runs["epoch"] == 0]
-    if len(start.dropna(subset=[x, y])):
-        place = start[x].median(), start[y].median()
-        axes.plot(*place, "k*", markersize=11, markeredgecolor="white", zorder=7)
-
-
-STAR = Line2D(
-    [], [], color="black", marker="*", markersize=10, linestyle="none", label="common\nstart"
-)
-
-
 def log_ticks(axes: Axes, which: str = "both") -> None:
     """Logarithmic axes whose ticks are labelled even where they span less than two decades."""
     for name in ("x", "y") if which == "both" else which:
@@ -298,131 +217,11 @@ def mean_and_error(frame: pd.DataFrame, by: Sequence[str], column: str) -> pd.Da
     return grouped.fillna({"se": 0.0})
 
 
-def border_values(borders: pd.DataFrame, family: str) -> tuple[float, float]:
-    """The ELRs between regimes 1 and 2, and between 2 and 3, of a family; NaN where not seen.
-
-    Each is the geometric middle of the last value of one regime and the first of the next, by the
-    majority over seeds (the rows with seed -1).
-    """
-    rows = borders[(borders["family"] == family) & (borders["seed"] == -1)]
-    if not len(rows):
-        return np.nan, np.nan
-    names = ["last_r1", "first_r2", "last_r2", "first_r3"]
-    row = rows[names].iloc[0].astype(float)
-    # A family may pass from one regime to the third without the second between them.
-    first = np.nanmin([row["first_r2"], row["first_r3"], np.inf])
-    last = np.nanmax([row["last_r1"], row["last_r2"], -np.inf])
-    low = np.sqrt(row["last_r1"] * first) if np.isfinite(first) else np.nan
-    high = np.sqrt(last * row["first_r3"]) if np.isfinite(last) else np.nan
-    return float(low), float(high)
-
-
-def shade_regimes(axes: Axes, borders: tuple[float, float], names: bool = True) -> None:
-    """Dashed lines at the borders, bands in the regimes' colours, and R1, R2, R3 above the panel.
-
-    Call it when the x limits are final, and give the panel's title a pad of 13 points.
-
-    Args:
-        borders: as of `border_values`, on the x axis.
-    """
-    low, high = axes.get_xlim()
-    inner = [value for value in borders if np.isfinite(value)]
-    if not inner:
-        return
-    first = 1 if np.isfinite(borders[0]) else 2
-    edges = [low, *inner, high]
-    for number, (left, right) in enumerate(pairwise(edges), start=first):
-        left, right = np.clip([left, right], low, high)
-        axes.axvspan(left, right, color=REGIME_COLOURS[number], alpha=0.055, linewidth=0, zorder=0)
-        if names and right > left:
-            axes.text(
-                np.sqrt(left * right) if axes.get_xscale() == "log" else (left + right) / 2,
-                1.01,
-                f"R{number}",
-                transform=axes.get_xaxis_transform(),
-                ha="center",
-                va="bottom",
-                fontsize=8,
-                color=REGIME_COLOURS[number],
-            )
-    for value in inner:
-        axes.axvline(value, color="0.35", linestyle="--", linewidth=0.9, zorder=1)
-    axes.set_xlim(low, high)
-
-
-_DASHED = {"color": "black", "linewidth": 0.9, "linestyle": (5, (10, 3))}
-_EDGES = {"eta12": _DASHED, "eta2AB": _DASHED | {"linestyle": ":"}, "eta23": _DASHED}
-
-
-def edges(bounds: pd.DataFrame, setup: str) -> dict[str, float]:
-    """The borders eta12, eta2AB, eta23 of a setup: the paper's where it draws them, else ours."""
-    rows = bounds[bounds["setup"] == setup]
-    if not len(rows):
-        return dict.fromkeys(_EDGES, np.nan)
-    row = rows.iloc[0]
-    drawn = {name: row[f"drawn_{name}"] for name in _EDGES}
-    known = drawn if np.isfinite(list(drawn.values())).any() else row
-    return {name: float(known[name]) for name in _EDGES}
-
-
-def mark_edges(axes: Axes, borders: Mapping[str, float], names: bool = True) -> None:
-    """Dashed lines at the last PLR of regime 1 and the first of regime 3, a dotted one at the last
-    of 2A, and the regimes' names above the panel.
-
-    Call it when the x limits are final, and give the panel's title a pad of 13 points.
-
-    Args:
-        borders: as of `edges`.
-    """
-    low, high = axes.get_xlim()
-    known = {name: borders[name] for name in _EDGES if np.isfinite(borders[name])}
-    for name, value in known.items():
-        axes.axvline(value, zorder=1, **_EDGES[name])
-    if names and "eta12" in known:
-        ends = [known["eta12"], known.get("eta2AB", known["eta12"]), known.get("eta23", high)]
-        labels = ("1", "2A", "2B" if "eta2AB" in known else "2", "3")
-        for label, (left, right) in zip(labels, pairwise([low, *ends, high])):
-            if right > left * 1.001:
-                axes.text(
-                    np.sqrt(left * right) if axes.get_xscale() == "log" else (left + right) / 2,
-                    1.01,
-                    label,
-                    transform=axes.get_xaxis_transform(),
-                    ha="center",
-                    va="bottom",
-                    fontsize=8,
-                    color="0.3",
-                )
-    axes.set_xlim(low, high)
-
-
-def edge_lines(borders: Iterable[Mapping[str, float]]) -> list[Line2D]:
-    """Legend entries of what `mark_edges` draws of these borders, in any panel."""
-    there = {name for each in borders for name, value in each.items() if np.isfinite(value)}
-    lines = []
-    if there & {"eta12", "eta23"}:
-        lines.append(line("1 | 2 and 2 | 3", **_EDGES["eta12"]))
-    if "eta2AB" in there:
-        lines.append(line("end of 2A", **_EDGES["eta2AB"]))
-    return lines
-
-
 def published(settings: Mapping[str, Any], column: str) -> list[Mapping[str, Any]]:
     """The paper's own numbers of a column, at the scale where the work is the same: `paper`."""
     if settings["scale"] != "paper":
         return []
     return [entry for entry in settings["published"].values() if entry.get("column") == column]
-
-
-def tasks_of(frame: pd.DataFrame) -> dict[str, str]:
-    """Task -> its title with the text at this scale, in the papers' order, of the tasks there."""
-    corpora = frame.groupby("task")["corpus"].first() if len(frame) else {}
-    return {task: f"{task.capitalize()}: {corpora[task]}" for task in TASKS if task in corpora}
-
-
-def logged(settings: Mapping[str, Any]) -> pd.DataFrame:
-    """The published entries of a figure as rows, for those that hold several numbers each."""
-    return pd.DataFrame(list(settings["published"].values()))
 
 
 def cross(axes: Axes, x: float, entry: Mapping[str, Any], colour: Any = "black") -> None:
@@ -538,18 +337,3 @@ def save(figure: Figure, numbers: pd.DataFrame, target: str) -> Picture:
         temporary.write_bytes(content)
         os.replace(temporary, f"{target}.{suffix}")
     return Picture(png.getvalue())
-
-
-def read_claims(claims: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The verdicts at the paths given, C2 before C10."""
-    ordered = sorted(claims.items(), key=lambda item: (len(item[0]), item[0]))
-    return [json.loads(Path(path).read_text(encoding="utf-8")) for _, path in ordered]
-
-
-def verdicts(claims: Mapping[str, str]) -> None:
-    """Print one line a claim: its id, verdict, statement and the reason where there is one."""
-    for record in read_claims(claims):
-        reason = f" ({record['reason']})" if record["reason"] else ""
-        print(f"{record['id']} {record['verdict']}: {record['statement']}{reason}")
-    if not claims:
-        print("No claim rests on this figure.")

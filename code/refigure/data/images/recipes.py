@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,54 @@ from refigure.data.images.images import save as save
 from refigure.data.sources import Raw
 from refigure.errors import UserError
 from refigure.graph.catalogue import settings
-from refigure.graph.reading import Keys
+from refigure.graph.reading import Keys, suggest
 
 NO_NOISE = {"sd": 0.0, "seed": 0}
 NO_LABEL_NOISE = {"share": 0.0, "seed": 0}
 BLOCK = 1000
 """Images whose moments are summed at once: keeps CIFAR's float64 copies below 25 MB."""
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """What shifts the domain of test images.
+
+    Args:
+        name: "noise" or "blur".
+        strength: of noise its standard deviation, in units of a standardised pixel; of blur the
+            standard deviation of its Gaussian, in pixels.
+        seed: of the noise, drawn once.
+    """
+
+    name: str
+    strength: float
+    seed: int
+
+    @classmethod
+    def read(cls, written: Mapping[str, Any], where: str) -> Corruption:
+        """A corruption from its keys.
+
+        Raises:
+            UserError: an unknown key or name, or a strength that is not positive.
+        """
+        keys = Keys(written, where)
+        found = cls(keys.take("name", str), keys.take("strength", float), keys.take("seed", int, 0))
+        keys.done()
+        if found.name not in ("noise", "blur"):
+            raise UserError(f"{where}.name: unknown value '{found.name}'; known: blur, noise")
+        if found.strength <= 0 or found.seed < 0:
+            raise UserError(f"{where}: strength must be positive and seed at least 0, got {found}")
+        return found
+
+    def of(self, images: np.ndarray) -> np.ndarray:
+        """The images corrupted: (images, channels, size, size), float32; reflected at the borders
+        where they are blurred."""
+        if self.name == "noise":
+            draws = np.random.RandomState(self.seed).standard_normal(images.shape)
+            return images + (self.strength * draws).astype(np.float32)
+        from scipy.ndimage import gaussian_filter
+
+        return gaussian_filter(images, self.strength, axes=(2, 3), mode="mirror")
 
 
 @dataclass(frozen=True)
@@ -31,13 +73,20 @@ class Recipe:
         source: its name; here for messages only.
         order_seed: of `RandomState(order_seed).permutation`, the one order in which training
             images, and test images, are stored. Class-sorted data break metrics that use a
-            batch's own statistics.
-        train: training images kept, the first in that order; None keeps all (of a source without a
+            batch's own statistics. None stores them in the order of the source's files.
+        classes: the classes kept, which are numbered anew in this order: names, numbers, or
+            ranges such as "0-79"; None keeps all.
+        skip: training images passed over, the first in that order, before any are kept: what one
+            recipe takes with `train: 900` another leaves with `skip: 900`.
+        train: training images kept, the next in that order; None keeps all (of a source without a
             test part: all but the `test` ones).
         test: test images kept, the first in that order; of a source without a test part, the ones
             after the training images. None keeps all there are.
         per_class: keep the first `train` / classes training images of each class.
         validation: that many of the training images kept, the last, are the test images instead.
+        stratified: None, or the random state with which scikit-learn's `train_test_split` chooses
+            the validation images instead: as many of each class as its share, from the images
+            kept in the order of the source's files.
         pool: height and width after average-pooling, pixels.
         standardise: "published": by `mean` and `std`; "channel": each channel by its mean and
             standard deviation over the training images kept; "global": by one mean and one
@@ -50,17 +99,23 @@ class Recipe:
         label_share: chance of a training label to be redrawn uniformly from all classes; it stays
             right with a chance of 1 / classes.
         label_seed: of the redrawing.
+        corruption: None, or what is done to the standardised test images alone, the test set of a
+            shifted domain: `{name: noise, strength, seed}` adds Gaussian noise of that standard
+            deviation, `{name: blur, strength}` blurs with a Gaussian of that many pixels.
 
     Source of order and label noise: Kodryan et al. 2022, arXiv:2209.03695, the authors' code
     (`label_seed` 228 there); the permutation is ours.
     """
 
     source: str
-    order_seed: int
+    order_seed: int | None
+    classes: list[str | int] | None
+    skip: int
     train: int | None
     test: int | None
     per_class: bool
     validation: int
+    stratified: int | None
     pool: int | None
     standardise: str
     mean: list[float]
@@ -69,6 +124,7 @@ class Recipe:
     noise_seed: int
     label_share: float
     label_seed: int
+    corruption: Corruption | None
 
     @classmethod
     def read(cls, written: Mapping[str, Any], where: str) -> Recipe:
@@ -82,8 +138,10 @@ class Recipe:
         keys.pop("name")
         noise = Keys(keys.pop("noise") or NO_NOISE, f"{where}.noise")
         label_noise = Keys(keys.pop("label_noise") or NO_LABEL_NOISE, f"{where}.label_noise")
+        corruption = keys.pop("corruption")
         recipe = cls(
             **keys,
+            corruption=corruption and Corruption.read(corruption, f"{where}.corruption"),
             noise_sd=noise.take("sd", float),
             noise_seed=noise.take("seed", int),
             label_share=label_noise.take("share", float),
@@ -97,6 +155,8 @@ class Recipe:
     def _check(self, where: str) -> None:
         smallest = {
             "order_seed": (self.order_seed, 0),
+            "skip": (self.skip, 0),
+            "stratified": (self.stratified, 0),
             "train": (self.train, 1),
             "test": (self.test, 0),
             "validation": (self.validation, 0),
@@ -108,6 +168,10 @@ class Recipe:
         for key, (value, least) in smallest.items():
             if value is not None and value < least:
                 raise UserError(f"{where}.{key} must be at least {least}, got {value}")
+        if self.stratified is not None and not self.validation:
+            raise UserError(f"{where}.stratified chooses validation images: validation is 0")
+        if self.classes is not None and not self.classes:
+            raise UserError(f"{where}.classes is an empty list")
         if not 0 <= self.label_share <= 1:
             raise UserError(f"{where}.label_noise.share must be in [0, 1], got {self.label_share}")
         for value in (*self.mean, *self.std):
@@ -161,8 +225,10 @@ def prepare(raw: Raw, recipe: Mapping[str, Any]) -> Prepared:
     """
     where = f"recipe of '{recipe.get('source')}'"
     recipe = Recipe.read(recipe, where)
+    if recipe.classes is not None:
+        raw = of_classes(raw, recipe.classes, where)
     train, train_labels, test, test_labels = _chosen(raw, recipe, where)
-    if recipe.pool is not None or recipe.noise_sd > 0:
+    if recipe.pool is not None or recipe.noise_sd > 0 or recipe.corruption:
         train, test = _unit_range(train), _unit_range(test)
     if recipe.pool is not None:
         train, test = (_pooled(images, recipe.pool, where) for images in (train, test))
@@ -177,6 +243,8 @@ def prepare(raw: Raw, recipe: Mapping[str, Any]) -> Prepared:
             images + (recipe.noise_sd * generator.standard_normal(images.shape)).astype(np.float32)
             for images in (train, test)
         )
+    if recipe.corruption:
+        test = recipe.corruption.of(test)
     train_labels, corrupted = redrawn(
         train_labels, len(raw.classes), recipe.label_share, recipe.label_seed
     )
@@ -207,18 +275,64 @@ def redrawn(
     return labels, mask
 
 
+def of_classes(raw: Raw, chosen: Sequence[str | int], where: str) -> Raw:
+    """The images of some classes, numbered anew in the order in which the classes are written.
+
+    Args:
+        chosen: names of classes, their numbers, or ranges of numbers such as "0-79".
+
+    Raises:
+        UserError: there is no such class, or one is written twice.
+    """
+    numbers: list[int] = []
+    for one in chosen:
+        name = str(one)
+        first, dash, last = name.partition("-")
+        if name in raw.classes:
+            numbers.append(raw.classes.index(name))
+        elif dash and first.isdecimal() and last.isdecimal():
+            numbers += range(int(first), int(last) + 1)
+        elif name.isdecimal():
+            numbers.append(int(name))
+        else:
+            raise UserError(f"{where}.classes: unknown class '{one}'{suggest(name, raw.classes)}")
+    if max(numbers, default=-1) >= len(raw.classes):
+        raise UserError(
+            f"{where}.classes: no class {max(numbers)}, there are {len(raw.classes)}, from 0"
+        )
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise UserError(f"{where}.classes: a class is written twice, or none is: {list(chosen)}")
+    place = np.full(len(raw.classes), -1)
+    place[numbers] = range(len(numbers))
+    train, test = (np.flatnonzero(place[one] >= 0) for one in (raw.train_labels, raw.test_labels))
+    return Raw(
+        raw.train_images[train],
+        place[raw.train_labels[train]],
+        raw.test_images[test],
+        place[raw.test_labels[test]],
+        [raw.classes[number] for number in numbers],
+    )
+
+
+def _order(recipe: Recipe, count: int) -> np.ndarray:
+    if recipe.order_seed is None:
+        return np.arange(count)
+    return np.random.RandomState(recipe.order_seed).permutation(count)
+
+
 def _chosen(
     raw: Raw, recipe: Recipe, where: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Training images and labels, test images and labels that are kept."""
-    order = np.random.RandomState(recipe.order_seed).permutation(len(raw.train_labels))
+    order = _order(recipe, len(raw.train_labels))[recipe.skip :]
     split = len(raw.test_labels) > 0
     taken_for_test = 0 if split or recipe.validation else recipe.test or 0
     count = len(order) - taken_for_test if recipe.train is None else recipe.train
-    if count + taken_for_test > len(order):
+    if count + taken_for_test > len(order) or count < 1:
+        skipped = f" beyond the {recipe.skip} skipped" if recipe.skip else ""
         raise UserError(
             f"{where}: asks for {count + taken_for_test} images (train {count}, test "
-            f"{taken_for_test}), the source has {len(order)}"
+            f"{taken_for_test}), the source has {len(order)}{skipped}"
         )
     train = order[:count]
     if recipe.per_class:
@@ -229,10 +343,13 @@ def _chosen(
                 f"{where}: validation {recipe.validation} leaves none of {len(train)} "
                 "training images"
             )
-        train, test = train[: -recipe.validation], train[-recipe.validation :]
+        held_out = np.arange(len(train)) >= len(train) - recipe.validation
+        if recipe.stratified is not None:
+            held_out = np.isin(train, _stratified(np.sort(train), raw, recipe, where))
+        train, test = train[~held_out], train[held_out]
         test_images, test_labels = raw.train_images, raw.train_labels
     elif split:
-        test = np.random.RandomState(recipe.order_seed).permutation(len(raw.test_labels))
+        test = _order(recipe, len(raw.test_labels))
         test_images, test_labels = raw.test_images, raw.test_labels
     else:
         test = order[~np.isin(order, train)]
@@ -245,6 +362,21 @@ def _chosen(
     if height != width:
         raise UserError(f"{where}: images must be square, got {height}x{width} pixels")
     return raw.train_images[train], raw.train_labels[train], test_images[test], test_labels[test]
+
+
+def _stratified(places: np.ndarray, raw: Raw, recipe: Recipe, where: str) -> np.ndarray:
+    """The validation images among the places, as scikit-learn chooses them."""
+    from sklearn.model_selection import train_test_split
+
+    try:
+        return train_test_split(
+            places,
+            test_size=recipe.validation,
+            stratify=raw.train_labels[places],
+            random_state=recipe.stratified,
+        )[1]
+    except ValueError as error:
+        raise UserError(f"{where}.stratified: {' '.join(str(error).split())}") from None
 
 
 def _first_of_each_class(order: np.ndarray, raw: Raw, count: int, where: str) -> np.ndarray:

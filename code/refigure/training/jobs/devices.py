@@ -75,7 +75,7 @@ def free_device(count: int, locks: Path) -> int:
     locks.mkdir(parents=True, exist_ok=True)
     for device in range(count):
         # Checkouts are shared by the nodes of a cluster, whose devices have the same numbers.
-        lock = (locks / f"gpu-{platform.node()}-{device}.lock").open("w")
+        lock = (locks / f"gpu-{platform.node()}-{device}.lock").open("w", encoding="utf-8")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
