@@ -10,6 +10,7 @@ from typing import Any
 
 from refigure.data.reference import reference_sha256
 from refigure.errors import UserError
+from refigure.graph import overrides
 from refigure.graph.catalogue import Nullable, settings
 from refigure.graph.paths import placed
 from refigure.graph.reading import Keys, check_name, read_yaml, suggest
@@ -180,7 +181,8 @@ class Config:
             files.append((file, keys))
             following = keys.take("extends", str, None)
         for file, keys in reversed(files):
-            merged["data"] |= keys.take("data", dict, {})
+            written = keys.take("data", dict, {})
+            merged["data"] = overrides.merged(merged["data"], written, f"{file}: data")
             merged["limits"] |= keys.take("limits", dict, {})
             merged["block"] = keys.take("block", int, merged["block"])
             for stage, asked in keys.take("resources", dict, {}).items():
