@@ -16,6 +16,8 @@ from refigure.graph.paths import placed
 from refigure.graph.reading import Keys, check_name, read_yaml, suggest
 from refigure.graph.spec import digest, without_defaults
 
+QUEUE = ("train", "measure")
+"""Rules whose jobs a cluster's queue gets; all others run where Snakemake does."""
 SOURCE_KEYS = {
     "digits": {},
     "torchvision": {"name": str},
@@ -93,6 +95,7 @@ class Config:
             "device": keys.take("device", str, "auto"),
             "papers": keys.take("papers", list),
             "accepted": keys.take("accepted", list, []),
+            "queue": keys.take("queue", list, list(QUEUE)),
             "sources": dict(keys.take("sources", dict)),
         }
         keys.done()
@@ -106,6 +109,7 @@ class Config:
             user["scale"] = keys.take("scale", str, user["scale"])
             user["device"] = keys.take("device", str, user["device"])
             user["accepted"] = keys.take("accepted", list, user["accepted"])
+            user["queue"] = keys.take("queue", list, user["queue"])
             sources = keys.take("sources", dict, {})
             user["sources"] |= sources
             written_in |= dict.fromkeys(sources, where)
