@@ -20,6 +20,8 @@ include: "rules/common.smk"
 
 
 onstart:
+    end_left_jobs()
+    check_queue()
     clear_accepted(ROOT)
     lift_limit(workflow)
     record_provenance()
@@ -27,19 +29,13 @@ onstart:
 
 
 onsuccess:
+    look_at_queue()
     clear_accepted(ROOT)
 
 
 onerror:
+    look_at_queue()
     clear_accepted(ROOT)
-
-
-localrules:
-    claim,
-    verdicts,
-    summary,
-    report,
-    index,
 
 
 rule all:

@@ -56,3 +56,23 @@ def release_dead(folder: Path) -> TextIO | None:
             alive.close()
         return None
     return alive
+
+
+def alone(alive: TextIO | None) -> bool:
+    """Whether the Snakemake that holds this file is the only one of its folder, as far as it shows.
+
+    Args:
+        alive: what `release_dead` returned. None, where the file system knows no locks: nobody can
+            tell, and the answer is no.
+    """
+    if alive is None:
+        return False
+    try:
+        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        fcntl.flock(alive, fcntl.LOCK_SH)  # asking for more gave up what was held
+        return False
+    alive.seek(0)
+    here = alive.read() == platform.node()
+    fcntl.flock(alive, fcntl.LOCK_SH)
+    return here
