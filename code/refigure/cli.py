@@ -22,6 +22,9 @@ from refigure.graph.reading import suggest
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; a mistake of the user is one line on stderr and status 1."""
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show is no error
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = options.run(options) or 0
         sys.stdout.flush()
@@ -32,6 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
         if (error.name or "").split(".")[0] == "refigure":
             raise
         return _refused(f"module '{error.name}' is not installed; `make setup` installs it")
+    except MemoryError:
+        return _refused("out of memory")
     except BrokenPipeError:
         return _refused("")
     except OSError as error:
@@ -44,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _refused(line: str) -> int:
     if line:
-        print(f"refigure: {line}", file=sys.stderr)
+        print(f"refigure: {' '.join(line.split())}", file=sys.stderr)
     # What is left in the buffer cannot be written; the interpreter would try, and complain.
     with contextlib.suppress(OSError):
         sys.stdout.flush()
@@ -117,7 +122,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--to", type=Path, required=True, help="a .tsv file")
     command("summary", _stage("write_summary"), "write the verdict table of all papers")
-    command("report", _report, "write report.html")
+    report = command("report", _report, "write report.html")
+    report.add_argument(
+        "--so-far", action="store_true", help="of the papers whose verdicts are there"
+    )
     one = command("prune", _prune, "list packs that no configuration names, or remove them")
     one.add_argument("--yes", action="store_true", help="remove them")
     explaining.add(command)
@@ -164,7 +172,7 @@ def _draw(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from refigure.report.page import write_report
 
-    write_report(_graph(options))
+    write_report(_graph(options), options.so_far)
 
 
 def _prune(options: argparse.Namespace) -> None:
