@@ -2,6 +2,11 @@
 CORES ?= 2
 PYTHON ?= python3
 TARGET ?= results/demo/all
+PAPER ?=
+FIRST := results/demo/figures/three-regimes/fig1.pdf
+BUILD = snakemake --cores $(CORES) --logger refigure --config scale=demo
+PAPERS = python -c "from pathlib import Path; from refigure.graph.config import Config; \
+  from refigure.graph.lookups import Graph; print(*Graph(Config(Path()), 'demo').built)"
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -11,9 +16,16 @@ export OMP_NUM_THREADS := 1
 
 .PHONY: demo smoke plan test lint setup clean
 
-demo: $(READY)          ## every paper at demo scale, from embedded data; then the verdicts
-	snakemake --cores $(CORES) --logger refigure --config scale=demo
-	@refigure show --scale demo
+demo: $(READY)          ## every paper at demo scale, or one: make demo PAPER=three-regimes
+	@$(if $(PAPER),,$(BUILD) -- $(FIRST) && echo "The first figure: $(CURDIR)/$(FIRST)")
+	@set -e; for paper in $(or $(PAPER),$$($(PAPERS))); do \
+	  $(BUILD) -- $$paper; \
+	  refigure report --scale demo --so-far; \
+	  echo "$$paper is built; the report so far: $(CURDIR)/results/demo/report.html"; \
+	done
+	@# Snakemake knows nothing of the report so far: it writes the last one itself.
+	$(if $(PAPER),,rm -f results/demo/report.html && $(BUILD))
+	@$(if $(PAPER),,refigure show --scale demo)
 
 smoke: $(READY)         ## everything runs: two epochs of each network
 	snakemake --cores $(CORES) --logger refigure --config scale=smoke

@@ -28,8 +28,8 @@ from refigure.models.rnn import lstm
 from refigure.models.rnn.recurrence import recurrence
 from refigure.training.initial import initial_values
 from refigure.training.jobs.devices import device_of
-from refigure.training.jobs.job import build_model
 from refigure.training.loop import Training
+from refigure.training.networks import build_model
 from refigure.training.points import Points
 from refigure.training.stack import Stack
 

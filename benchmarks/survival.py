@@ -193,9 +193,9 @@ def finish(graph: Graph, pack: str) -> tuple[str, float]:
 def left(graph: Graph, pack: str) -> tuple[dict[str, bytes], dict]:
     """The bytes of a pack, and what became of its runs."""
     folder = graph.paths.pack(pack)
-    about = json.loads((folder / FILES[3]).read_text())["runs"]
+    about = json.loads((folder / FILES[-1]).read_text())["runs"]
     fates = {run: (one["status"], one["last_epoch"], one["spec"]) for run, one in about.items()}
-    return {name: (folder / name).read_bytes() for name in FILES[:3]}, fates
+    return {name: (folder / name).read_bytes() for name in FILES[:-1]}, fates
 
 
 def kill(graph: Graph, pack: str, sign: signal.Signals, after: float) -> bool:
@@ -209,7 +209,7 @@ def kill(graph: Graph, pack: str, sign: signal.Signals, after: float) -> bool:
     killed = status in (-signal.SIGKILL, -signal.SIGTERM, 143)
     if not killed and status:
         sys.exit(f"{pack} ended with {status}:\n{said}")
-    if killed and (graph.paths.pack(pack) / FILES[3]).exists():
+    if killed and (graph.paths.pack(pack) / FILES[-1]).exists():
         sys.exit(f"{pack} was killed and looks whole")
     return killed
 
@@ -249,7 +249,7 @@ def main() -> None:
                 else:
                     shutil.rmtree(graph.paths.pack(pack))
             kills += mine
-            if not (graph.paths.pack(pack) / FILES[3]).exists():
+            if not (graph.paths.pack(pack) / FILES[-1]).exists():
                 said, _ = finish(graph, pack)
             from_states += "goes on from epoch" in said or "networks adopted" in said
             same = left(graph, pack) == whole[pack]

@@ -13,6 +13,7 @@ from refigure.explain.ledger import Ledger
 from refigure.graph.lookups import Graph
 from refigure.machine.locks import release_dead
 from refigure.machine.scheduling import lift_limit
+from refigure.graph.reading import NAME
 from refigure.graph.steps import NAMES, Steps, resolve
 
 ROOT = Path(workflow.basedir)
@@ -29,15 +30,15 @@ CONFIG = Config(ROOT, config)
 
 
 wildcard_constraints:
-    scale="[a-z][a-z0-9_]*",
-    data="[a-z0-9_]+-[0-9a-f]{10}",
-    pack="[a-z0-9_]+-[0-9a-f]{10}",
-    part="[a-z0-9_]+(-[0-9a-f]{8})?",
-    table="[a-z0-9_]+",
-    experiment="[a-z0-9_]+",
-    paper="[a-z0-9-]+",
-    figure="[A-Za-z0-9_-]+",
-    claim="[A-Za-z0-9_]+",
+    scale=NAME,
+    data=NAME,
+    pack=NAME,
+    part=NAME,
+    table=NAME,
+    experiment=NAME,
+    paper=NAME,
+    figure=NAME,
+    claim=NAME,
 
 
 def refuse(error):

@@ -5,6 +5,7 @@ rule train:
         history=ensure("results/{scale}/packs/{pack}/history.parquet", non_empty=True),
         points="results/{scale}/packs/{pack}/points.safetensors",
         arrays="results/{scale}/packs/{pack}/arrays.safetensors",
+        predictions="results/{scale}/packs/{pack}/predictions.safetensors",
         run="results/{scale}/packs/{pack}/run.json",
     log:
         "results/{scale}/logs/train/{pack}.log",

@@ -22,9 +22,10 @@ from refigure.graph.spec import Spec, canonical
 from refigure.models.layers import Statistics
 from refigure.streams import stream_of_spec
 from refigure.training.initial import initial_values
-from refigure.training.jobs.job import Job, build_model
+from refigure.training.jobs.job import Job
 from refigure.training.jobs.parts import FILES, named_point, read_tensors
 from refigure.training.loop import Training
+from refigure.training.networks import build_model
 from refigure.training.points import Points
 from refigure.training.stack import Stack
 from safetensors import safe_open
@@ -157,12 +158,18 @@ experiments:
       test: {every: {epochs: 1}, recomputed: true}
       geometry: {every: {steps: 2}}
       filters: {every: {log: 4, trailing: 1}}
-    predictions: [test]
+    predictions: {sets: [test, train], points: [final, mid, swa]}
   tuned:
     start: {from: plain, at: mid, take: weights, carry: {elr: plr}, where: {seed: 0}}
     base: {epochs: 4}
     grid: {elr: [3.0e-3]}
     points: {end: {epoch: last}}
+    record: *record
+  transferred:
+    start: {from: plain, at: mid, take: backbone, carry: {elr: plr}, where: {seed: 0}}
+    base: {epochs: 2, head: null}
+    grid: {elr: [3.0e-3], seed: [0, 1]}
+    points: {start: {epoch: 0}}
     record: *record
   longer:
     start: {from: plain, at: end, take: state, where: {seed: 0}}
@@ -328,7 +335,7 @@ def trained(graph: Graph, experiment: str) -> list[Path]:
         for run in pack.parents:
             trained(graph, run.experiment)
         folder = graph.paths.pack(pack.name)
-        if not (folder / FILES[3]).is_file():
+        if not (folder / FILES[-1]).is_file():
             job(graph, pack).run()
         folders.append(folder)
     return folders
@@ -348,7 +355,7 @@ def history(folder: Path, run: str | None = None) -> pd.DataFrame:
 
 def about(folder: Path) -> dict[str, Any]:
     """What `run.json` says of each run."""
-    return json.loads((folder / FILES[3]).read_text())["runs"]
+    return json.loads((folder / FILES[-1]).read_text())["runs"]
 
 
 def point(folder: Path, run: str, definition: Mapping[str, Any]) -> dict[str, Tensor] | None:
@@ -358,4 +365,4 @@ def point(folder: Path, run: str, definition: Mapping[str, Any]) -> dict[str, Te
 
 def results(folder: Path) -> dict[str, bytes]:
     """The bytes of a pack's results, without what times and machines are in."""
-    return {name: (folder / name).read_bytes() for name in FILES[:3]}
+    return {name: (folder / name).read_bytes() for name in FILES[:-1]}

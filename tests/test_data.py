@@ -19,7 +19,7 @@ from refigure.data.prepared import load as load_any
 from refigure.data.sources import Raw, digest_of, read
 from refigure.errors import UserError
 from refigure.graph.catalogue import settings
-from refigure.training.jobs.job import build_model
+from refigure.training.networks import build_model
 from torchvision.transforms import functional as transforms
 
 REAL_CIFAR10 = Path(__file__).parents[2] / "shared" / "data" / "cifar10-jpg.tar.xz"
@@ -169,7 +169,7 @@ def test_another_checksum_is_refused_before_the_archive_is_opened(tmp_path, monk
     with pytest.raises(UserError) as error:
         read({"kind": "images", "path": str(path), "sha256": "f" * 64}, tmp_path)
     found = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert str(error.value) == f"{path}: expected sha256 {'f' * 64}, found {found}"
+    assert str(error.value).startswith(f"{path}: expected sha256 {'f' * 64}, found {found}")
 
 
 def test_a_source_without_a_checksum_is_refused(tmp_path):

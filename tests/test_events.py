@@ -136,7 +136,8 @@ def test_a_head_set_free_is_trained_from_where_it_was(shop):
 def test_momentum_of_a_group_that_was_frozen_is_zero_and_of_others_kept():
     from engine import images
     from refigure.training.initial import initial_values
-    from refigure.training.jobs.job import _state_of, build_model
+    from refigure.training.networks import build_model
+    from refigure.training.starts.state import state_of
 
     data = images()
     model = build_model(spec(), data)
@@ -144,9 +145,9 @@ def test_momentum_of_a_group_that_was_frozen_is_zero_and_of_others_kept():
     frozen = frozenset({"head"})
     width = sum(values[0][name].numel() for name, group in model.groups.items() if group != "head")
     points = [{"optimiser/momentum": torch.arange(width) + 100.0 * seed} for seed in (1, 2)]
-    kept = _state_of(points, model, values, frozen, frozen)["momentum"]
+    kept = state_of(points, model, values, frozen, frozen)["momentum"]
     assert torch.equal(kept, torch.stack([p["optimiser/momentum"] for p in points]))
-    freed = _state_of(points, model, values, frozen, frozenset())["momentum"]
+    freed = state_of(points, model, values, frozen, frozenset())["momentum"]
     assert torch.equal(freed[:, :width], kept)
     assert freed.shape[1] > width
     assert not freed[:, width:].any()

@@ -392,7 +392,7 @@ def test_two_experiments_with_one_spec_share_a_run_that_the_first_owns(graph):
     assert run.id == same.id
     assert owners[run.id].experiment == "one"
     assert wanted[run.id].points == {'{"epoch":60}', '{"epoch":30}'}
-    assert wanted[run.id].predictions == {"test"}
+    assert wanted[run.id].predictions == {"final|test"}
     assert made.pack_of[run.id].startswith("one-")
     assert [pack for pack in made.packs if pack.startswith("two-")] == []
 

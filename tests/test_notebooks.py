@@ -115,7 +115,8 @@ def made_up() -> dict[str, pd.DataFrame]:
     plain = runs((0.02, 0.2, 0.64, 2.0, 20.0), (0,), "lr")
     tables["plain_a5"] = plain.drop(columns=["effective_gradient_norm"])
     families = {f"m{number}": tables[f"sphere_m{number}"] for number in (1, 2, 3, 4)}
-    regimes = tables["regimes_main"] = tables["regimes_m1"] = sphere.regimes(**families)
+    regimes = sphere.regimes(**families)
+    tables |= dict.fromkeys(("regimes_main", "regimes_m1", "regimes_pairs"), regimes)
     tables["borders_main"] = tables["borders_m1"] = sphere.borders(regimes)
     tables["equal_loss"] = sphere.equal_loss(regimes, **families)
     for family, seeds in (("m1", (0, 1, 2)), ("m3", (0,))):

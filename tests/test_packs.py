@@ -137,7 +137,7 @@ def test_a_name_depends_on_what_is_wanted():
         for wanted in (
             NOTHING,
             Wanted(points=frozenset({'{"epoch":3}'})),
-            Wanted(predictions=frozenset({"test"})),
+            Wanted(predictions=frozenset({"final|test"})),
             Wanted(records=frozenset({'{"every":{"epochs":1},"gradient":true,"name":"train"}'})),
         )
     }
@@ -170,7 +170,7 @@ def test_parents_are_named_once():
 
 def test_wanted_things_are_compared_as_sets():
     few = Wanted(points=frozenset({"a"}))
-    many = Wanted(points=frozenset({"a", "b"}), predictions=frozenset({"test"}))
+    many = Wanted(points=frozenset({"a", "b"}), predictions=frozenset({"final|test"}))
     assert few <= many
     assert not many <= few
     assert few | many == many

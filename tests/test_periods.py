@@ -12,7 +12,7 @@ from refigure.measures.members import Group, Member
 from refigure.models.layers import Statistics
 from refigure.tables import decay
 from refigure.training.initial import initial_values
-from refigure.training.jobs.job import build_model
+from refigure.training.networks import build_model
 
 LR, WD, AN_EPOCH = 0.5, 0.02, 10
 PRODUCT = LR * WD

@@ -282,6 +282,14 @@ def test_missing_verdicts_are_one_line_and_leave_the_old_page(built):
     assert [path.name for path in folder.glob("*report*")] == ["report.html"]
 
 
+def test_a_report_so_far_lists_a_paper_without_verdicts_as_not_built_yet(built):
+    built.paths.claims("sample").unlink()
+    write_report(built, so_far=True)
+    text = (built.paths.results / "report.html").read_text(encoding="utf-8")
+    assert 'class="paper later item" id="sample"' in text
+    assert "sample.figure.fig1" not in text
+
+
 def test_a_file_that_is_no_png_is_named(built):
     store(built.paths.figure("sample", "fig1", "png"), b"GIF89a")
     with pytest.raises(UserError, match=r"fig1\.png: not a PNG"):

@@ -10,7 +10,7 @@ from refigure.graph.experiments import Run
 from refigure.graph.spec import Spec, canonical
 from refigure.streams import stream_of_spec
 from refigure.training.initial import initial_values
-from refigure.training.jobs.job import build_model, stream_of
+from refigure.training.networks import build_model, stream_of
 
 
 def run(spec: Spec, parent: Run | None = None) -> Run:

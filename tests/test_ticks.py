@@ -17,8 +17,9 @@ from refigure.models.layers import Statistics
 from refigure.streams import stream_of_spec
 from refigure.tasks import binary, classification
 from refigure.training.initial import initial_values
-from refigure.training.jobs.job import Job, build_model
+from refigure.training.jobs.job import Job
 from refigure.training.loop import Training
+from refigure.training.networks import build_model
 from refigure.training.points import Points
 from refigure.training.stack import Stack
 

@@ -426,7 +426,7 @@ def test_a_rise_below_the_floor_is_no_jump():
 def test_the_event_points_are_the_weights_at_the_calm_ends():
     settings = {"jump": 5.0, "floor": 0.3}
     wanted = [{"event": "calm_end", **settings, "index": index} for index in (1, 2, 3)]
-    made = training(spec(optimiser=sgd(3.0, wd=0.1), epochs=14), wanted)
+    made = training(spec(optimiser=sgd(3.0, wd=0.1), epochs=40), wanted)
     epochs = [made.stack.flat.clone()]
     found = made.run(after_epoch=lambda now: epochs.append(now.stack.flat.clone()))
     losses = scalars(found.history, "train_loss")

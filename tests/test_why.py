@@ -191,7 +191,7 @@ def test_only_code_is_accepted_and_nothing_is_written_otherwise(break_it, line, 
     before = {
         path: path.read_bytes() for path in (changed / ".snakemake").rglob("*") if path.is_file()
     }
-    done = refigure(changed, "accept", FIGURE, "--because", "no reason", check=False)
+    done = refigure(changed, "accept", ALL, "--because", "no reason", check=False)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert line in done.stderr and "only a change of code" in done.stderr
     assert {path: path.read_bytes() for path in before} == before

@@ -117,11 +117,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--to", type=Path, required=True, help="a .tsv file")
     command("summary", _stage("write_summary"), "write the verdict table of all papers")
-    command("report", _report, "write report.html")
+    report = command("report", _report, "write report.html")
+    report.add_argument(
+        "--so-far", action="store_true", help="of the papers whose verdicts are there"
+    )
     one = command("prune", _prune, "list packs that no configuration names, or remove them")
     one.add_argument("--yes", action="store_true", help="remove them")
     explaining.add(command)
-    command("pin", _pin, "write the checksum of a source's file to config/local.yaml", "source")
+    one = command(
+        "pin", _pin, "write the checksum of a source's file to config/local.yaml", "source"
+    )
+    one.add_argument("--again", action="store_true", help="replace it, after a wanted change")
     return parser
 
 
@@ -161,7 +167,7 @@ def _draw(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from refigure.report.page import write_report
 
-    write_report(_graph(options))
+    write_report(_graph(options), options.so_far)
 
 
 def _prune(options: argparse.Namespace) -> None:
@@ -173,7 +179,7 @@ def _prune(options: argparse.Namespace) -> None:
 def _pin(options: argparse.Namespace) -> None:
     from refigure.explain.pin import pin
 
-    print(pin(Path(options.root), options.source))
+    print(pin(Path(options.root), options.source, options.again))
 
 
 if __name__ == "__main__":

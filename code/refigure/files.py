@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +42,39 @@ def whole(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: Path, what: str, pause_s: float = 0.2) -> Iterator[None]:
+    """Hold a lock file while the block runs; wait while another process holds it, with one line.
+
+    For what several jobs would otherwise write at once. The system releases the lock of a process
+    that is killed. Where the file system knows no locks, or refuses the file, the block runs as if
+    it were alone.
+
+    Args:
+        what: for the line, "CIFAR10 is being fetched".
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a+")
+    except OSError:
+        yield
+        return
+    with lock:
+        waits = False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not waits:
+                    print(f"{what} by another process: waits for its end", flush=True)
+                waits = True
+                time.sleep(pause_s)
+            except OSError:
+                break
+        yield  # closing the file releases the lock; the file stays, or a third would make another
 
 
 def remove(path: Path) -> None:

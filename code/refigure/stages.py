@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from refigure.data.archives import refuse_oversized
 from refigure.errors import UserError
 from refigure.files import read_json, read_parquet, whole, write_json, write_parquet, write_text
 from refigure.graph.catalogue import CATALOGUE, absent, import_entry
 from refigure.graph.experiments import Run
 from refigure.graph.lookups import Graph, function_of
 from refigure.graph.packs import Pack
+from refigure.graph.spec import canonical
 
 
 def prepare(graph: Graph, data: str) -> None:
@@ -26,11 +26,6 @@ def prepare(graph: Graph, data: str) -> None:
     recipe = graph.recipes[data]
     module = import_entry("recipe", recipe["name"])
     found = graph.config.sources_of(recipe)
-    for source in found.values():
-        paths = source.get("path", [])
-        for path in map(Path, [paths] if isinstance(paths, str) else paths):
-            if path.is_file():
-                refuse_oversized(path)
     raw = module.read(found, graph.paths.sources)
     keys = CATALOGUE["recipe"][recipe["name"]].keys
     prepared = module.prepare(raw, {key: recipe[key] for key in keys})
@@ -67,8 +62,8 @@ def refuse_unbuilt(pack: Pack, name: str) -> None:
     missing = absent(pack.modules)
     if spec.precision != "float32":
         missing.append(f"precision {spec.precision}")
-    if spec.start and spec.start["take"] == "backbone":
-        missing.append("take: backbone")
+    if spec.start and "file" in spec.start:
+        missing.append(f"a start from file {spec.start['file']}")
     if missing:
         words = ", ".join(missing)
         raise UserError(f"pack '{name}' ({pack.runs[0].label}): not there yet: {words}")
@@ -99,6 +94,7 @@ def measure(graph: Graph, part: str) -> None:
     """Measure one part of a probe: every group of its points, one tidy table."""
     import pandas as pd
 
+    from refigure.data.prepared import load as load_data
     from refigure.measures.members import groups
     from refigure.training.jobs.devices import device_of
 
@@ -106,9 +102,13 @@ def measure(graph: Graph, part: str) -> None:
     probe = graph.probe_of_part[part]
     function = function_of(probe.measure, f"probe {probe.name}")
     device = device_of(graph.config.user["device"], graph.config.root / "scratch")
+    data = {
+        argument: one and load_data(graph.paths.data(one), device)
+        for argument, one in probe.data.items()
+    }
     rows: list[dict[str, Any]] = []
     for group in groups(graph, probe, roles, device):
-        for row in function(group, **probe.options):
+        for row in function(group, **data, **probe.options):
             rows.append({**group.key, **row})
         print(f"{probe.name}: {group.key}", flush=True)
     write_parquet(pd.DataFrame(rows), graph.paths.measure(part))
@@ -125,6 +125,10 @@ def table(graph: Graph, name: str) -> None:
     runs = [run for members in written.runs.values() for run in members]
     for array in written.arrays:
         arguments[array] = read_array(graph, runs, array)
+    for argument, array in written.recorded.items():
+        arguments[argument] = read_recorded(graph, runs, array)
+    for role, members in written.grid.items():
+        arguments[role] = grid_of(members)
     for argument, other in written.tables.items():
         arguments[argument] = read_parquet(graph.paths.table(other))
     for argument, probe in written.probes.items():
@@ -136,7 +140,7 @@ def table(graph: Graph, name: str) -> None:
         for argument, data in written.data.items():
             arguments[argument] = data and load(graph.paths.data(data), "cpu")
     if written.compute is None:
-        frame = arguments["runs"]
+        frame = arguments["grid" if written.grid else "runs"]
     else:
         function = function_of(written.compute, f"{written.file}: {name}")
         frame = function(**arguments, **written.options)
@@ -157,23 +161,65 @@ def read_histories(graph: Graph, runs: list[Run]) -> Any:
 
 def read_array(graph: Graph, runs: list[Run], name: str) -> Any:
     """One recorded array of some runs, long, with their axes."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     from refigure.tables.histories import long_arrays
 
-    arrays: dict[str, Any] = {}
-    for pack in graph.packs_of(runs):
-        path = graph.paths.pack(pack) / "arrays.safetensors"
-        try:
-            arrays |= load_file(path)
-        except SafetensorError as error:
-            raise UserError(f"{path}: not readable: {' '.join(str(error).split())}") from None
-    frame = long_arrays(arrays, [run.id for run in runs], name)
+    frame = long_arrays(_arrays(graph, runs, name), [run.id for run in runs], name)
     for axis in dict.fromkeys(axis for run in runs for axis in run.axes):
         frame[axis] = frame["run"].map({run.id: run.axes.get(axis) for run in runs})
     frame["experiment"] = frame["run"].map({run.id: run.experiment for run in runs})
     return frame
+
+
+def read_recorded(graph: Graph, runs: list[Run], name: str) -> Any:
+    """One recorded array of some runs as arrays, a `Recorded`."""
+    from refigure.tables.histories import recorded
+
+    about = {run.id: {"experiment": run.experiment, **run.axes} for run in runs}
+    return recorded(_arrays(graph, runs, name), about, name)
+
+
+def _arrays(graph: Graph, runs: list[Run], name: str) -> dict[str, Any]:
+    """`run|name` and `run|name|epoch` of some runs: nothing else of their packs' files is read."""
+    from safetensors import SafetensorError, safe_open
+
+    arrays: dict[str, Any] = {}
+    for pack in graph.packs_of(runs):
+        path = graph.paths.pack(pack) / "arrays.safetensors"
+        wanted = [
+            key
+            for run in runs
+            if graph.pack_of[run.id] == pack
+            for key in (f"{run.id}|{name}", f"{run.id}|{name}|epoch")
+        ]
+        try:
+            with safe_open(path, "np") as file:
+                there = set(file.keys())
+                arrays |= {key: file.get_tensor(key) for key in wanted if key in there}
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path}: not readable: {' '.join(str(error).split())}") from None
+    return arrays
+
+
+def grid_of(runs: list[Run]) -> Any:
+    """The runs as rows before any is trained: run, experiment, axes, and each key of their specs.
+
+    A key of the spec is a column by its path (`optimiser.wd`); lists are JSON. The axes stand
+    first, under their own names.
+    """
+    import pandas as pd
+
+    rows = []
+    for run in runs:
+        row = {"experiment": run.experiment, **run.axes, "run": run.id}
+        for key in run.spec.__dataclass_fields__:
+            value = getattr(run.spec, key)
+            inner = value.items() if isinstance(value, Mapping) else [(None, value)]
+            for name, one in inner:
+                path = f"{key}.{name}" if name is not None else key
+                plain = one is None or isinstance(one, (str, int, float))
+                row.setdefault(path, one if plain else canonical(one))
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def draw(graph: Graph, paper: str, name: str, log: Path) -> None:

@@ -67,8 +67,6 @@ class LogHandler(LogHandlerBase):
             self.live.finish(known["job_id"], time.monotonic())
         elif event == LogEvent.JOB_ERROR:
             self.live.fail(known["jobid"])
-        elif event == LogEvent.PROGRESS:
-            self.live.count(known["done"], known["total"])
 
     def _keep_drawing(self) -> None:
         while not self.ended.wait(1.0):

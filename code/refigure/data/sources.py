@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import io
-import lzma
-import tarfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import os
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from refigure.data.archives import PACKED_SUFFIXES, Files, files_below, readable
 from refigure.errors import UserError
+from refigure.files import alone
 
 DIGITS_SHA256 = "8b3b6ae90863430bdef06a3f7d1ec2f6a905a53d3375655b18cf63780ad98772"
 """Of the images (float32, little-endian) followed by the labels (int64, little-endian)."""
 
 IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+    {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm"}
+    | {".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )
+UNREAD_SUFFIXES = PACKED_SUFFIXES | frozenset(
+    {".arw", ".cr2", ".cr3", ".dcm", ".dng", ".eps", ".exr", ".fits", ".h5", ".hdf5", ".hdr"}
+    | {".heic", ".heif", ".jxl", ".mat", ".nef", ".nii", ".npy", ".npz", ".nrrd", ".pfm", ".psd"}
+    | {".raw", ".svg"}
+)
+"""Of pictures, and of packed files in a folder, that are refused rather than left out."""
+
 LAYOUT = "[name/]{train,test}/<class>/<file> or [name/]<class>/<file>"
 
 
@@ -61,23 +71,25 @@ def read(source: Mapping[str, Any], cache: Path) -> Raw:
     if source["kind"] == "torchvision":
         return _torchvision(source["name"], cache)
     if source["kind"] == "images":
-        return _images(Path(source["path"]).expanduser(), source.get("sha256"))
+        return _images(source)
     raise ValueError(f"unknown kind of source {source['kind']!r}")
 
 
-def digest_of(path: Path | Sequence[Path]) -> str:
+def digest_of(path: Path | Sequence[Path], follow_links: bool = False) -> str:
     """The SHA-256 of a file; of a folder, that of its files' relative paths and contents in order.
 
-    Several files count as a folder of them: what lies beside them does not matter.
+    Several files count as a folder of them: what lies beside them does not matter, and neither do
+    hidden files and other companions in a folder. A link counts as the file that it leads to.
 
     Raises:
-        UserError: there is nothing at `path`, or the folder holds a link.
+        UserError: there is nothing at `path`, or the folder holds a link that is not followed.
     """
     if isinstance(path, Path) and path.is_file():
         return _sha256(path).hex()
+    found = files_below(path, follow_links) if isinstance(path, Path) else files_named(path)
     digest = hashlib.sha256()
-    for name, file in files_below(path) if isinstance(path, Path) else files_named(path):
-        digest.update(name.encode() + b"\0" + _sha256(file))
+    for name, file in found:
+        digest.update(os.fsencode(name) + b"\0" + _sha256(file))
     return digest.hexdigest()
 
 
@@ -101,17 +113,31 @@ def _sha256(path: Path) -> bytes:
         return hashlib.file_digest(stream, "sha256").digest()
 
 
-def files_below(folder: Path) -> list[tuple[str, Path]]:
-    """Relative path, with slashes, and full path of every file in a folder, sorted."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such file or folder")
-    found = []
-    for path in folder.rglob("*"):
-        if path.is_symlink():
-            raise UserError(f"{folder}: holds a link, '{path.relative_to(folder)}'")
-        if path.is_file():
-            found.append((path.relative_to(folder).as_posix(), path))
-    return sorted(found)
+def paths_of(source: Mapping[str, Any]) -> list[Path]:
+    """The files or folders of a user's own source."""
+    written = source["path"]
+    return [Path(path) for path in (written if isinstance(written, list) else [written])]
+
+
+def checked(source: Mapping[str, Any]) -> list[Path]:
+    """The paths of a user's own source, after its checksum.
+
+    Raises:
+        UserError: a file is missing, or there is no checksum or another one.
+    """
+    paths = paths_of(source)
+    names = ", ".join(readable(str(path)) for path in paths)
+    given = paths if isinstance(source["path"], list) else paths[0]
+    found = digest_of(given, bool(source.get("follow_links")))
+    expected = source.get("sha256")
+    if expected is None:
+        raise UserError(f"{names}: no sha256 in the configuration; `refigure pin` writes it")
+    if found != expected.lower():
+        raise UserError(
+            f"{names}: expected sha256 {expected}, found {found}; after a wanted change"
+            " `refigure pin --again` writes it"
+        )
+    return paths
 
 
 def _digits() -> Raw:
@@ -134,10 +160,11 @@ def _torchvision(name: str, cache: Path) -> Raw:
 
     try:
         # Each constructor compares the MD5 of every file before it opens one.
-        train, test = (
-            getattr(datasets, name)(root=str(cache), train=part, download=True)
-            for part in (True, False)
-        )
+        with alone(cache / f".{name}.lock", f"{name} is being fetched"):
+            train, test = (
+                getattr(datasets, name)(root=str(cache), train=part, download=True)
+                for part in (True, False)
+            )
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{name}: not in {cache} and not to be downloaded: {reason}") from None
@@ -146,87 +173,237 @@ def _torchvision(name: str, cache: Path) -> Raw:
     return Raw(images[0], labels[0], images[1], labels[1], list(train.classes))
 
 
-def _images(path: Path, expected: str | None) -> Raw:
-    found = digest_of(path)
-    if expected is None:
-        raise UserError(f"{path}: no sha256 in the configuration; `refigure pin` writes it")
-    if found != expected:
-        raise UserError(f"{path}: expected sha256 {expected}, found {found}")
-    contents = contents_of_folder(path) if path.is_dir() else contents_of_tar(path)
-    # Decoded one by one, so that only the small arrays are held and not the packed files too.
-    images = {
-        parts: _pixels(content, f"{path}: '{'/'.join(parts)}'")
-        for parts, content in contents
-        if PurePosixPath(parts[-1]).suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in parts)
-    }
-    if not images:
-        raise UserError(f"{path}: holds no images")
-    return _labelled(images, path)
+@dataclass
+class Survey:
+    """What a source of images holds, by its files' paths.
 
+    Attributes:
+        counts: part -> class -> images.
+        places: path -> (part, class, file) of each image.
+        unread: ending -> first path and number of what is passed over.
+        first: path of the first image.
+    """
 
-def contents_of_folder(folder: Path) -> Iterator[tuple[tuple[str, ...], bytes]]:
-    for name, path in files_below(folder):
-        yield PurePosixPath(name).parts, path.read_bytes()
+    path: Path
+    counts: dict[str, Counter[str]] = field(
+        default_factory=lambda: {"train": Counter(), "test": Counter()}
+    )
+    places: dict[tuple[str, ...], tuple[str, str, str]] = field(default_factory=dict)
+    unread: dict[str, tuple[str, int]] = field(default_factory=dict)
+    first: tuple[str, ...] | None = None
+    _tops: set[tuple] = field(default_factory=set)
 
+    def take(self, parts: tuple[str, ...]) -> bool:
+        """Count a file; whether it is an image.
 
-def contents_of_tar(path: Path) -> Iterator[tuple[tuple[str, ...], bytes]]:
-    """Path and content of every file in a tar, read as a stream; nothing is unpacked to disk."""
-    try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
-                name = PurePosixPath(member.name)
-                if name.is_absolute() or ".." in name.parts:
-                    raise UserError(f"{path}: path outside the archive, '{member.name}'")
-                if not (member.isfile() or member.isdir()):
-                    kind = "link" if member.issym() or member.islnk() else "device"
-                    raise UserError(f"{path}: holds a {kind}, '{member.name}'")
-                if member.isfile():
-                    yield name.parts, archive.extractfile(member).read()
-    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
-        raise UserError(f"{path}: not a readable tar archive: {error}") from None
-
-
-def _pixels(content: bytes, where: str) -> np.ndarray:
-    """(channels, height, width), uint8: one channel of a grey image, else red, green and blue."""
-    try:
-        image = Image.open(io.BytesIO(content))
-        if image.mode == "L":
-            return np.asarray(image)[None]
-        return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
-        raise UserError(f"{where} is not a readable image") from None
-
-
-def _labelled(images: dict[tuple[str, ...], np.ndarray], path: Path) -> Raw:
-    """Images stacked by the part and the class that their paths name."""
-    members, tops = {"train": {}, "test": {}}, set()
-    for parts, pixels in images.items():
+        Raises:
+            UserError: it lies where no image should, or is of a format that is not read.
+        """
+        suffix = PurePosixPath(parts[-1]).suffix.lower()
+        if suffix in UNREAD_SUFFIXES:
+            raise UserError(
+                f"{self.path}: '{'/'.join(parts)}' is of a format that is not read; convert it to"
+                " .png, or take it out"
+            )
+        if suffix not in IMAGE_SUFFIXES:
+            name, count = self.unread.get(suffix, ("/".join(parts), 0))
+            self.unread[suffix] = name, count + 1
+            return False
+        if parts in self.places:  # a tar may hold a file twice: the later one counts
+            return True
         *folders, file = parts
         kind = folders.pop() if folders else ""
-        part = folders.pop() if folders and folders[-1] in members else None
-        tops.add((*folders, part is None))
-        if not kind or kind in members or len(folders) > 1 or len(tops) > 1:
-            raise UserError(f"{path}: expected {LAYOUT}, found '{'/'.join(parts)}'")
-        members[part or "train"][kind, file] = pixels
-    _refuse_two_sizes(images, path)
-    classes = sorted({kind for kind, _ in members["train"]})
+        part = folders.pop() if folders and folders[-1] in self.counts else None
+        self._tops.add((*folders, part is None))
+        if not kind or kind in self.counts or len(folders) > 1 or len(self._tops) > 1:
+            raise UserError(f"{self.path}: expected {LAYOUT}, found '{'/'.join(parts)}'")
+        self.places[parts] = part or "train", kind, file
+        self.counts[part or "train"][kind] += 1
+        self.first = self.first or parts
+        return True
+
+    @property
+    def classes(self) -> list[str]:
+        """Their names, sorted.
+
+        Raises:
+            UserError: there are no images, or fewer than two classes, or one is in test only.
+        """
+        train, test = self.counts["train"], self.counts["test"]
+        if not self.places:
+            beside = f" (but '{next(iter(self.unread.values()))[0]}')" if self.unread else ""
+            raise UserError(f"{self.path}: holds no images{beside}; read are {_listed()}")
+        for kind in sorted(test):
+            if kind not in train:
+                raise UserError(f"{self.path}: class '{kind}' is in test but not in train")
+        if len(train) < 2:
+            raise UserError(
+                f"{self.path}: one class, '{next(iter(train))}': nothing to learn; expected"
+                f" {LAYOUT}"
+            )
+        return sorted(train)
+
+    def line(self, hidden: int, how: Counter[str]) -> str:
+        """What was read and what was passed over, in one line.
+
+        Args:
+            hidden: companions passed over.
+            how: what was met in images, with how many of them.
+        """
+        said = [f"{sum(self.counts['train'].values())} training images"]
+        said.append(f"{sum(self.counts['test'].values())} test images")
+        classes = sorted(self.counts["train"].items())
+        shown = ", ".join(f"{name} {count}" for name, count in classes[:12])
+        more = f" and {len(classes) - 12} more" if len(classes) > 12 else ""
+        said.append(f"{len(classes)} classes ({shown}{more})")
+        if self.counts["test"]:
+            only = [name for name, _ in classes if name not in self.counts["test"]]
+            said += [f"not in test: {', '.join(only)}"] if only else []
+        said += [f"{count} {what}" if count else what for what, count in sorted(how.items())]
+        for suffix, (name, count) in sorted(self.unread.items()):
+            said.append(f"passed over: {count} {suffix or 'without an ending'} ('{name}')")
+        said += [f"passed over: {hidden} hidden"] if hidden else []
+        return f"{self.path}: {'; '.join(said)}"
+
+
+def _listed() -> str:
+    return " ".join(sorted(IMAGE_SUFFIXES))
+
+
+def survey(path: Path, follow_links: bool = False) -> tuple[Survey, np.ndarray, str]:
+    """What a source of images holds, its first image, and all of it in a line.
+
+    The names are read and one image is decoded: `read` refuses what is wrong with the others.
+
+    Raises:
+        UserError: as `read`.
+    """
+    files, found, first = Files(path, follow_links), Survey(path), None
+    how: Counter[str] = Counter()
+    _refuse_single(files)
+    for member in files:
+        if found.take(member.parts) and first is None:
+            first = _pixels(member.read(), f"{path}: '{member.name}'", Counter())
+    found.classes  # noqa: B018
+    how[_sizes(first)] = 0
+    return found, first, found.line(files.hidden, how)
+
+
+def _refuse_single(files: Files) -> None:
+    if not files.archive:
+        if files.path.suffix.lower() in IMAGE_SUFFIXES:
+            raise UserError(
+                f"{files.path}: is one image; expected a folder, tar or zip of {LAYOUT}"
+            )
+        packed = f" packed by {files.packing}" if files.packing else ""
+        raise UserError(
+            f"{files.path}: not a readable tar archive: is a file{packed}; expected a folder, tar"
+            f" or zip of {LAYOUT}"
+        )
+
+
+def _images(source: Mapping[str, Any]) -> Raw:
+    [path] = checked(source)
+    files, found = Files(path, bool(source.get("follow_links"))), Survey(path)
+    _refuse_single(files)
+    how: Counter[str] = Counter()
+    # Decoded one by one, so that only the small arrays are held and not the packed files too.
+    images = {
+        member.parts: _pixels(member.read(), f"{path}: '{member.name}'", how)
+        for member in files
+        if found.take(member.parts)
+    }
+    raw = _labelled(images, found)
+    how[_sizes(next(iter(images.values())))] = 0
+    print(found.line(files.hidden, how), flush=True)
+    return raw
+
+
+def _sizes(pixels: np.ndarray) -> str:
+    channels, height, width = pixels.shape
+    depth = "8 bits" if pixels.dtype == np.uint8 else "more than 8 bits, as floats in [0, 1]"
+    return f"{channels}x{height}x{width} (channels x height x width), {depth}"
+
+
+def _pixels(content: bytes, where: str, how: Counter[str]) -> np.ndarray:
+    """(channels, height, width): one channel of a grey image, else red, green and blue.
+
+    uint8, or float32 in [0, 1] of a grey image of 16 bits or of floats.
+
+    Args:
+        where: begins a message.
+        how: what is left out of an image or changed is counted here.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content)) as image:
+                return _array(image, content, where, how)
+    except UserError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        reason = str(error).split(",")[0]
+        raise UserError(f"{where} is too large: {reason}; scale it down") from None
+    except UnidentifiedImageError:
+        raise UserError(f"{where} is not a readable image") from None
+    except MemoryError:
+        raise UserError(f"{where} does not fit into memory") from None
+    except Exception as error:  # decoders raise what they like over damaged bytes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{where} is not a readable image: {reason}") from None
+
+
+def _array(image: Image.Image, content: bytes, where: str, how: Counter[str]) -> np.ndarray:
+    if getattr(image, "n_frames", 1) > 1:
+        how["of several pages, of which the first"] += 1
+    if "exif" in image.info and image.getexif().get(0x0112, 1) != 1:
+        how["with a rotation in EXIF, which is not applied"] += 1
+    if image.mode == "L":
+        return np.asarray(image)[None]
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        how["of 16 bits"] += 1
+        pixels = np.asarray(image).astype(np.float32)
+        return (pixels / np.float32(65535))[None]
+    if image.mode in ("I", "F"):
+        pixels = np.asarray(image, dtype=np.float64)
+        low, high = float(pixels.min()), float(pixels.max())
+        if image.mode == "F" and low >= 0 and high <= 1:
+            how["of floats"] += 1
+            return pixels.astype(np.float32)[None]
+        raise UserError(
+            f"{where} has {'float' if image.mode == 'F' else '32-bit'} pixels from {low:g} to"
+            f" {high:g}, and no known range; save it with 8 or 16 bits, or as floats in [0, 1]"
+        )
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        how["with transparency, which is left out"] += 1
+    if image.format == "PNG" and content[24:25] == b"\x10":
+        how["in colour of 16 bits, read as 8"] += 1
+    return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+
+
+def _labelled(images: dict[tuple[str, ...], np.ndarray], found: Survey) -> Raw:
+    """Images stacked by the part and the class that their paths name."""
+    classes = found.classes
+    _refuse_two_kinds(images, found.path)
     index = {name: number for number, name in enumerate(classes)}
-    for kind, _ in members["test"]:
-        if kind not in index:
-            raise UserError(f"{path}: class '{kind}' is in test but not in train")
+    first = next(iter(images.values()))
     arrays = []
-    shape = next(iter(images.values())).shape
-    for part in members.values():
-        keys = sorted(part)
-        arrays.append(np.empty((len(keys), *shape), dtype=np.uint8))
+    for part in found.counts:
+        chosen = {
+            (kind, file): parts
+            for parts, (where, kind, file) in found.places.items()
+            if where == part
+        }
+        keys = sorted(chosen)
+        arrays.append(np.empty((len(keys), *first.shape), dtype=first.dtype))
         for image, key in zip(arrays[-1], keys, strict=True):
-            image[...] = part[key]
+            image[...] = images[chosen[key]]
         arrays.append(np.array([index[kind] for kind, _ in keys], dtype=np.int64))
     return Raw(*arrays, classes)
 
 
-def _refuse_two_sizes(images: dict[tuple[str, ...], np.ndarray], path: Path) -> None:
+def _refuse_two_kinds(images: dict[tuple[str, ...], np.ndarray], path: Path) -> None:
     first, expected = next(iter(images.items()))
     for parts, pixels in images.items():
         if pixels.shape != expected.shape:
@@ -236,4 +413,9 @@ def _refuse_two_sizes(images: dict[tuple[str, ...], np.ndarray], path: Path) -> 
             raise UserError(
                 f"{path}: images of two sizes (channels x height x width): "
                 f"{found} of '{'/'.join(first)}', {other} of '{'/'.join(parts)}'"
+            )
+        if pixels.dtype != expected.dtype:
+            raise UserError(
+                f"{path}: images of two bit depths, '{'/'.join(first)}' and '{'/'.join(parts)}':"
+                " save them alike"
             )

@@ -82,7 +82,7 @@ def _record(step: Step, staleness: Staleness) -> None:
 def _mark_runs(step: Step, target: Target) -> bool:
     """Let a pack's `run.json` hold the present code, by which other packs adopt its runs."""
     folder = target.graph.paths.pack(step.names[0])
-    path = folder / PACK_FILES[3]
+    path = folder / PACK_FILES[-1]
     if not path.is_file():
         return False
     now: Mapping[str, str] = target.graph.training_code(target.graph.pack(step.names[0]))

@@ -13,7 +13,7 @@ from refigure.explain.staleness import Staleness
 from refigure.explain.target import Target
 from refigure.explain.text import columns, counted, duration, shortened, size, wrapped
 from refigure.explain.timing import Times
-from refigure.graph.steps import Step
+from refigure.graph.steps import Step, Steps
 
 JOB_S = {"prepare": 3.0, "train": 1.5, "measure": 1.5, "table": 0.5, "figure": 3.0, "claim": 0.5}
 JOB_S |= {"verdicts": 0.5, "summary": 0.5, "report": 3.0, "index": 0.5}
@@ -76,10 +76,27 @@ def plan(target: Target, may_time: bool = True) -> dict[str, Any]:
             "other": other,
             "total": train + measured + other,
         },
+        "figures": _figures(target),
         "longest": longest,
         "disk": {**disk, "free": shutil.disk_usage(graph.config.root).free},
         "assumptions": _assumptions(times, rows, unmeasured),
     }
+
+
+def _figures(target: Target) -> list[dict[str, Any]]:
+    """The figures among a target's files: what each draws, and what its jobs train."""
+    steps, rows = Steps(target.graph), []
+    for file in target.files:
+        step = steps.writing(file)
+        if step.rule != "figure":
+            continue
+        figure = target.graph.figure(*step.names)
+        own, parents = target.graph.drawn(figure)
+        packs = [one.names[0] for one in steps.chain([file]).values() if one.rule == "train"]
+        trained = sum(len(target.graph.pack(name).runs) for name in packs)
+        row = {"figure": figure.name, "draws": len(own), "start": len(parents), "trains": trained}
+        rows.append({**row, "trains_more": figure.trains_more})
+    return rows
 
 
 def _row(experiment: str) -> dict[str, Any]:
@@ -227,6 +244,13 @@ def text(found: Mapping[str, Any]) -> str:
         f"{count['run']} of {count['all']} {rule}" for rule, count in jobs.items() if count["run"]
     ]
     lines = [f"{found['target']} (scale {found['scale']})"]
+    if len(found["figures"]) == 1:
+        [one] = found["figures"]
+        said = f"  networks: {one['draws']:,} behind what it draws"
+        said += f", {one['start']:,} that these start from" if one["start"] else ""
+        lines += wrapped(f"{said}; {one['trains']:,} in the packs of this target", indent=4)
+        if one["trains_more"]:
+            lines += wrapped(f"  drawn are fewer: {one['trains_more']}", indent=4)
     if not going:
         return "\n".join([*lines, "  nothing to be done"])
     lines += wrapped(f"  jobs: {', '.join(going)}", indent=4)

@@ -65,7 +65,7 @@ def _run(graph: Graph, run: Run, holdings: Holdings) -> dict[str, Any]:
         "folder": str(graph.paths.pack(pack.name).relative_to(graph.config.root)),
         "trained": {
             key: about[key]
-            for key in ("status", "last_epoch", "seconds", "device", "python", "torch", "mates")
+            for key in ("status", "last_epoch", "seconds", "device", "python", "torch", "stack")
             if key in about
         }
         or None,
@@ -177,7 +177,7 @@ def _text_of_run(found: Mapping[str, Any]) -> list[str]:
         lines += wrapped(
             f"  {trained['status']} at epoch {trained['last_epoch']},"
             f" {duration(trained['seconds'])} on {trained['device']},"
-            f" beside {len(trained['mates'])} others;"
+            f" beside {max(trained['stack'][1] - 1, 0)} others;"
             f" Python {trained['python']}, torch {trained['torch']}",
             indent=4,
         )

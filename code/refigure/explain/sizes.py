@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from refigure.errors import UserError
 from refigure.graph.lookups import Graph
 
 TORCHVISION = {"CIFAR10": (50000, 10000, 3, 32, 10), "CIFAR100": (50000, 10000, 3, 32, 100)}
@@ -66,7 +67,8 @@ def _of_recipe(graph: Graph, recipe: dict[str, Any]) -> Shape | None:
     elif source["kind"] == "torchvision" and source["name"] in TORCHVISION:
         train, test, channels, size, classes = TORCHVISION[source["name"]]
     elif source["kind"] == "images":
-        counted = _of_images(graph.config.root / Path(source["path"]).expanduser())
+        source = graph.config.sources_of(recipe)["source"]
+        counted = _of_images(Path(source["path"]), bool(source["follow_links"]))
         if counted is None:
             return None
         train, test, channels, size, classes = counted
@@ -84,52 +86,14 @@ def _of_recipe(graph: Graph, recipe: dict[str, Any]) -> Shape | None:
     return Shape(train, test, channels, size, classes, count)
 
 
-def _of_images(path: Path) -> tuple[int, int, int, int, int] | None:
-    """Of a folder of images; a tar's names alone take seconds to read, so one is read whole."""
-    from PIL import Image
+def _of_images(path: Path, follow_links: bool) -> tuple[int, int, int, int, int] | None:
+    """Of images in a folder or an archive; one of them is decoded."""
+    from refigure.data.sources import survey
 
-    from refigure.data.sources import IMAGE_SUFFIXES
-
-    counts = {"train": 0, "test": 0}
-    classes, first = set(), None
-    if path.is_dir():
-        files = [file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES]
-        for file in files:
-            part = file.parent.parent.name
-            counts[part if part in counts else "train"] += 1
-            classes.add(file.parent.name)
-            first = first or file
-        if first is None:
-            return None
-        with Image.open(first) as image:
-            channels = 1 if image.mode == "L" else 3
-            return counts["train"], counts["test"], channels, image.size[0], len(classes)
-    return _of_tar(path) if path.is_file() else None
-
-
-def _of_tar(path: Path) -> tuple[int, int, int, int, int] | None:
-    import tarfile
-    from pathlib import PurePosixPath
-
-    from PIL import Image
-
-    from refigure.data.sources import IMAGE_SUFFIXES
-
-    counts = {"train": 0, "test": 0}
-    classes: set[str] = set()
-    size = None
     try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
-                name = PurePosixPath(member.name)
-                if not member.isfile() or name.suffix.lower() not in IMAGE_SUFFIXES:
-                    continue
-                part = name.parent.parent.name
-                counts[part if part in counts else "train"] += 1
-                classes.add(name.parent.name)
-                if size is None:
-                    with Image.open(archive.extractfile(member)) as image:
-                        size = (1 if image.mode == "L" else 3, image.size[0])
-    except (tarfile.TarError, OSError, EOFError):
-        return None
-    return size and (counts["train"], counts["test"], *size, len(classes))
+        found, first, _ = survey(path, follow_links)
+    except UserError:
+        return None  # the job itself will say what is wrong
+    train, test = (sum(part.values()) for part in found.counts.values())
+    channels, size, _ = first.shape
+    return train, test, channels, size, len(found.classes)

@@ -216,6 +216,17 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "default": Entry("refigure.training.initial"),
         "uniform_sphere": Entry("refigure.training.initial"),
     },
+    "start": {
+        "initial": Entry("refigure.training.starts.initial"),
+        "weights": Entry("refigure.training.starts.weights"),
+        "state": Entry("refigure.training.starts.state"),
+        "backbone": Entry("refigure.training.starts.backbone"),
+    },
+    "kept": {
+        "history": Entry("refigure.training.kept.history"),
+        "points": Entry("refigure.training.kept.points"),
+        "predictions": Entry("refigure.training.kept.predictions"),
+    },
     "record": {
         "train": Entry("refigure.training.recorders.basic", {"gradient": True, "squared": False}),
         "test": Entry("refigure.training.recorders.basic", {"recomputed": False}),
@@ -270,6 +281,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
                 "held_out": 0.0,
                 "classes": Nullable(list),
                 "chunk": 25,
+                "header": True,
             },
         ),
         "characters": Entry(

@@ -11,14 +11,15 @@ from typing import Any
 from refigure.data.reference import reference_sha256
 from refigure.errors import UserError
 from refigure.graph.catalogue import Nullable, settings
-from refigure.graph.reading import Keys, read_yaml, suggest
+from refigure.graph.paths import placed
+from refigure.graph.reading import Keys, check_name, read_yaml, suggest
 from refigure.graph.spec import digest, without_defaults
 
 SOURCE_KEYS = {
     "digits": {},
     "torchvision": {"name": str},
-    "images": {"path": str, "sha256": str},
-    "text": {"path": (str, list), "sha256": str},
+    "images": {"path": str, "sha256": str, "follow_links": Nullable(bool)},
+    "text": {"path": (str, list), "sha256": str, "follow_links": Nullable(bool)},
     "arrays": {"path": str, "sha256": str},
     "download": {"files": dict, "terms": Nullable(str)},
     "reference": {},
@@ -109,6 +110,7 @@ class Config:
             written_in |= dict.fromkeys(sources, where)
             keys.done()
         for name, source in user["sources"].items():
+            check_name(name, f"{written_in[name]}: sources")
             user["sources"][name] = self._source(source, f"{written_in[name]}: sources.{name}")
         return user
 
@@ -124,7 +126,7 @@ class Config:
         if kind not in SOURCE_KEYS:
             raise UserError(f"{where}: unknown kind '{kind}'{suggest(kind, SOURCE_KEYS)}")
         if kind in FILES and "sha256" not in written:
-            name = where.rpartition(".")[2]
+            name = where.partition("sources.")[2]
             raise UserError(
                 f"{where}: {written.get('path')} has no sha256; `refigure pin {name}` writes it"
             )
@@ -135,6 +137,8 @@ class Config:
             else:
                 source[key] = keys.take(key, shape)
         keys.done()
+        if "sha256" in source:
+            source["sha256"] = source["sha256"].lower()  # some systems write capitals
         for name, file in source.get("files", {}).items():
             keys = Keys(file, f"{where}.files.{name}")
             keys.take("url", str)
@@ -163,6 +167,7 @@ class Config:
                 raise UserError(
                     f"{place}: unknown scale '{following}'{suggest(following, self.scales)}"
                 )
+            check_name(following, "config/scales")
             if following in chain:
                 raise UserError(f"config/scales/{following}.yaml: extends itself")
             chain.insert(0, following)
@@ -233,9 +238,9 @@ class Config:
             if recipe.get(key):
                 found[key] = source = dict(self.user["sources"][recipe[key]])
                 if isinstance(source.get("path"), list):
-                    source["path"] = [str(self.root / path) for path in source["path"]]
+                    source["path"] = [str(placed(self.root, path)) for path in source["path"]]
                 elif "path" in source:
-                    source["path"] = str(self.root / source["path"])
+                    source["path"] = str(placed(self.root, source["path"]))
                 if source.get("terms") and recipe[key] in self.user["accepted"]:
                     source["terms"] = None
         return found
@@ -251,7 +256,7 @@ class Config:
                 for name, file in source["files"].items()
             }
             return {"kind": "download", "files": checks}
-        return {key: value for key, value in source.items() if key != "path"}
+        return {key: value for key, value in source.items() if key not in ("path", "follow_links")}
 
     def file_id(self, name: str, place: str) -> str | None:
         """The content id of a file that runs start from; None where it is not configured.
@@ -281,6 +286,7 @@ class Config:
             keys = Keys(read_yaml(path), file)
             for kind, known in found.items():
                 for name, written in keys.take(kind, dict, {}).items():
+                    check_name(name, f"{file}: {kind}")
                     if name in known:
                         raise UserError(f"{file}: {kind} '{name}' is already in {known[name][0]}")
                     known[name] = (file, written)
@@ -300,9 +306,13 @@ class Config:
             if not (self.root / file).is_file():
                 known = [path.stem for path in (self.folder / "papers").glob("*.yaml")]
                 raise UserError(f"config/config.yaml: papers: no {file}{suggest(slug, known)}")
+            check_name(slug, "config/config.yaml: papers")
             keys = Keys(read_yaml(self.root / file), file)
             for key, kind in PAPER_KEYS.items():
                 keys.take(key, kind, None)
             keys.done()
+            for kind in ("figures", "claims"):
+                for name in keys.mapping.get(kind) or {}:
+                    check_name(name, f"{file}: {kind}")
             found[slug] = keys.mapping
         return found

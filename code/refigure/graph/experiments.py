@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from refigure.errors import UserError
-from refigure.graph.catalogue import settings, value_of
+from refigure.graph.catalogue import CATALOGUE, settings, value_of
 from refigure.graph.reading import Keys, suggest, typed
 from refigure.graph.spec import (
     NAMED,
@@ -27,7 +27,9 @@ from refigure.graph.spec import (
 START_KEYS = {"from": str, "file": object, "at": str, "take": str, "carry": dict, "where": dict}
 CASE_WORDS = ("seeds", "block")  # what a case says beside its axes: how many seeds, how many a job
 SOURCED = ("data", "checkpoint")  # axes whose values have no runs where nobody configured a source
-TAKES = ("weights", "state", "backbone")
+TAKES = tuple(name for name in CATALOGUE["start"] if name != "initial")
+SETS = ("test", "train")
+FINAL = "final"  # the network that a run ends with
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Wanted:
     Args:
         points: canonical text of resolved points.
         records: canonical text of `{name, keys..., every}`.
-        predictions: the image sets whose logits are kept, of `test` and `train`.
+        predictions: `point|set` of the logits that are kept: the canonical text of a point or
+            `final`, and an evaluation set.
     """
 
     points: frozenset[str] = frozenset()
@@ -57,6 +60,11 @@ class Wanted:
             and self.records <= other.records
             and self.predictions <= other.predictions
         )
+
+    @property
+    def kept(self) -> list[str]:
+        """The kinds of thing that are left: entries of the catalogue's `kept`."""
+        return ["history", "points", *(["predictions"] if self.predictions else [])]
 
     def as_json(self) -> dict[str, list[str]]:
         """Sorted lists, for `run.json` and for parameters; recorders without their defaults."""
@@ -138,7 +146,7 @@ class Experiment:
     start: Mapping[str, Any] | None
     points: Mapping[str, Mapping[str, Any]]
     record: Mapping[str, Mapping[str, Any]]
-    predictions: tuple[str, ...]
+    predictions: Mapping[str, list[str]]
     block: int | None
     by_seed: bool
     budget: float
@@ -184,8 +192,15 @@ class Experiment:
         return Wanted(
             frozenset(canonical(self.point_of(name, epochs)) for name in self.points),
             frozenset(records),
-            frozenset(self.predictions),
+            frozenset(self._predictions(epochs)),
         )
+
+    def _predictions(self, epochs: int) -> Iterator[str]:
+        """`point|set` of each prediction: see `Wanted`."""
+        for point in self.predictions["points"]:
+            text = point if point == FINAL else canonical(self.point_of(point, epochs))
+            for which in self.predictions["sets"]:
+                yield f"{text}|{which}"
 
 
 def read_experiment(
@@ -226,7 +241,7 @@ def read_experiment(
         start=keys.take("start", dict, None),
         points=keys.take("points", dict, {}),
         record=keys.take("record", dict, {}),
-        predictions=tuple(keys.take("predictions", list, [])),
+        predictions=_predictions(keys.take("predictions", (list, dict), []), where),
         block=keys.take("block", int, None),
         by_seed=keys.take("by_seed", bool, True),
         budget=keys.take("budget", float, 0.0),
@@ -244,10 +259,19 @@ def read_experiment(
     for case in columns:
         if case != columns[0]:
             raise UserError(f"{where}.cases: rows differ in their keys: {columns[0]} and {case}")
-    for kept in experiment.predictions:
-        if kept not in ("test", "train"):
-            raise UserError(f"{where}.predictions: unknown set '{kept}'; known: test, train")
     return experiment
+
+
+def _predictions(written: Any, where: str) -> dict[str, list[str]]:
+    """`{sets, points}`; a list alone are sets, of the network that a run ends with."""
+    place = f"{where}.predictions"
+    keys = Keys({"sets": written} if isinstance(written, list) else written, place)
+    found = {"sets": keys.take("sets", list), "points": keys.take("points", list, [FINAL])}
+    keys.done()
+    for kept in found["sets"]:
+        if kept not in SETS:
+            raise UserError(f"{place}: unknown set '{kept}'; known: {', '.join(SETS)}")
+    return found
 
 
 def _values(axis: str, values: Any, where: str) -> list:

@@ -17,7 +17,7 @@ from refigure.graph.packs import Pack
 from refigure.graph.provenance import Provenance
 from refigure.graph.publications import Publications
 
-LOOP = "refigure.training.jobs.job"
+LOOP = "refigure.training.setup"
 VERDICT = "refigure.claims.verdict"
 HISTORIES = "refigure.tables.histories"
 
@@ -26,13 +26,14 @@ class Graph(Publications):
     """What the rules ask: runs, packs, probes, tables, figures, claims, and the code of each."""
 
     def training_provenance(self, pack: Pack) -> dict[str, Provenance]:
-        """What trains a pack, by module: the job, and what its specs and records name.
+        """What trains a pack, by module: the loop, and what its specs, records and remains name.
 
         By module, so that a run which was recorded by more than is wanted can be adopted.
         """
         recorders = [json.loads(record)["name"] for record in pack.wanted.records]
         events = [json.loads(point).get("event") for point in pack.wanted.points]
         kept = {CATALOGUE["record"][name].module for name in recorders}
+        kept |= {CATALOGUE["kept"][name].module for name in pack.wanted.kept}
         kept |= {CATALOGUE["event"][name].module for name in events if name}
         return {name: Provenance((name,)) for name in sorted({LOOP, *pack.modules, *kept})}
 
@@ -55,6 +56,9 @@ class Graph(Publications):
         }
         configured = {"measure": probe.measure, "of": members, "each": probe.each}
         configured["options"] = dict(probe.options)
+        for key in ("predictions", "data"):  # only where written, so that no other probe is stale
+            if getattr(probe, key):
+                configured[key] = dict(getattr(probe, key))
         return Provenance((module_of(probe.measure),), configured)
 
     def table_provenance(self, name: str) -> Provenance:
@@ -69,6 +73,13 @@ class Graph(Publications):
         configured["options"] = dict(table.options)
         if table.data:
             configured["data"] = dict(table.data)
+        if table.recorded:
+            configured["recorded"] = dict(table.recorded)
+        if table.grid:
+            configured["grid"] = {
+                role: [[run.experiment, run.id, dict(run.axes)] for run in runs]
+                for role, runs in table.grid.items()
+            }
         module = module_of(table.compute) if table.compute else HISTORIES
         return Provenance((module, HISTORIES), configured)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,25 +55,35 @@ def adoptable(about: Mapping[str, Any], want: Wanted, code: Mapping[str, str]) -
     )
 
 
-def cut(runs: list[Run], wanted: dict[str, Wanted], block: int, by_seed: bool = True) -> list[Pack]:
+def cut(
+    runs: list[Run],
+    wanted: dict[str, Wanted],
+    block: int,
+    by_seed: bool = True,
+    readers: Mapping[str, Collection[str]] | None = None,
+) -> list[Pack]:
     """Packs of at most `block` runs that share data, architecture, length and what is wanted.
 
-    Runs with one seed stay together: a figure of seed 0 trains little else. Where each seed has
-    one run only (a pool), or the experiment says so, seeds fill the packs in order.
+    Runs that the same figures draw travel together, so that a figure trains what it draws, and so
+    do runs with one seed. Where each seed has one run only (a pool), or the experiment says so,
+    seeds fill the packs in order.
 
     Args:
         runs: of one owner, in the order of its grid.
         wanted: by run id.
         block: the largest number of runs; follows from how long a queue lets a job run.
         by_seed: whether a pack holds one seed.
+        readers: run id -> the figures that draw it; those not there are drawn by none.
     """
+    readers = readers or {}
     groups: dict[tuple, dict[int, list[Run]]] = defaultdict(lambda: defaultdict(list))
     models = {id(run.spec.model): run.spec.model for run in runs}  # most share one mapping
     shapes = {key: digest(dict(model)) for key, model in models.items()}
     for run in runs:
         spec = run.spec
         start = spec.start["take"] if spec.start else ""
-        key = (spec.data, shapes[id(spec.model)], spec.epochs, start, wanted[run.id])
+        drawn = tuple(sorted(readers.get(run.id, ())))
+        key = (drawn, spec.data, shapes[id(spec.model)], spec.epochs, start, wanted[run.id])
         groups[key][spec.seed].append(run)
     packs = []
     for (*_, kept), alike in groups.items():

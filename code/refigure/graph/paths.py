@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+
+def placed(root: Path, written: str) -> Path:
+    """Where a path that a user wrote leads: `~` and `$NAME` put in, else from the checkout.
+
+    Every command reads a source's path by this.
+    """
+    return root / Path(os.path.expandvars(written)).expanduser()
 
 
 class Paths:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any
 from refigure.errors import UserError
 from refigure.graph.catalogue import absent
 from refigure.graph.config import Config
+from refigure.graph.experiments import Run
 from refigure.graph.reading import Keys, suggest
 from refigure.graph.selections import Selections
 
@@ -22,6 +24,7 @@ class Figure:
     Args:
         verdicts: whether it tabulates the verdicts of its paper. A figure else depends on its
             tables alone; the report shows the claims beside it.
+        trains_more: why its tables select more networks than its notebook draws, where they do.
     """
 
     paper: str
@@ -35,6 +38,7 @@ class Figure:
     design: bool
     optional: bool
     verdicts: bool
+    trains_more: str
     published: Mapping[str, Any]
 
 
@@ -103,6 +107,7 @@ class Publications(Selections):
                 design=keys.take("design", bool, False),
                 optional=keys.take("optional", bool, False),
                 verdicts=keys.take("verdicts", bool, False),
+                trains_more=keys.take("trains_more", str, ""),
                 published=keys.take("published", dict, {}),
             )
             keys.done()
@@ -125,6 +130,33 @@ class Publications(Selections):
         if figure.verdicts:
             files["verdicts"] = self.paths.claims(figure.paper)
         return files
+
+    def drawn(self, figure: Figure) -> tuple[dict[str, Run], dict[str, Run]]:
+        """The networks that a figure draws, and those that these start from and it does not draw.
+
+        Its tables are selections of what is drawn; verdicts are drawn by no network of their own.
+        """
+        own: dict[str, Run] = {}
+        for table in figure.tables.values():
+            own |= self.selected(table)
+        parents: dict[str, Run] = {}
+        for run in own.values():
+            while run.parent is not None and run.parent.id not in parents:
+                run = run.parent
+                if run.id not in own:
+                    parents[run.id] = run
+        return own, parents
+
+    @cached_property
+    def readers(self) -> dict[str, set[str]]:
+        """Run id -> the figures that draw it or what starts from it."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for slug in self.built:
+            for figure in self.figures(slug).values():
+                for runs in self.drawn(figure):
+                    for key in runs:
+                        found[key].add(f"{slug}/{figure.name}")
+        return found
 
     def claim(self, slug: str, name: str) -> Claim:
         """A claim of a paper.

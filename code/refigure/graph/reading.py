@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import difflib
 import math
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,25 @@ def suggest(word: str, known: Iterable[str]) -> str:
     if len(known) > 12:
         known = [*known[:10], f"and {len(known) - 10} more"]
     return f"; known: {', '.join(known)}" if known else ""
+
+
+NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+"""What sources, scales, experiments, probes, tables, papers, figures and claims may be called. The
+rules find their files by it."""
+
+
+def check_name(name: str, where: str) -> None:
+    """Refuse a name that no file of the rules may have, with the nearest one that may.
+
+    Raises:
+        UserError: `where` begins the line.
+    """
+    if re.fullmatch(NAME, name):
+        return
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii")
+    near = re.sub(r"[^A-Za-z0-9_.-]+", "_", plain.strip()).lstrip(".-")
+    hint = f"; call it '{near}'" if near else ""
+    raise UserError(f"{where}: name {name!r} may hold letters, digits, '_', '-' and '.' only{hint}")
 
 
 def number(value: Any, where: str) -> float:

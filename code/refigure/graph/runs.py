@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -130,8 +131,13 @@ class Runs:
         return {
             pack.name: pack
             for (name, block), runs in together.items()
-            for pack in cut(runs, wanted, block, self.experiments[name].by_seed)
+            for pack in cut(runs, wanted, block, self.experiments[name].by_seed, self.readers)
         }
+
+    @property
+    def readers(self) -> Mapping[str, Collection[str]]:
+        """Run id -> what draws it; nothing at this floor, which knows no figures."""
+        return {}
 
     @cached_property
     def pack_of(self) -> dict[str, str]:

@@ -26,6 +26,10 @@ class Probe:
         roles: role -> (runs, point key or None): what a group holds.
         each: the axes that tell groups apart; roles are joined by them.
         split: the axes that tell jobs apart.
+        predictions: role -> evaluation set, of roles that are pools of kept predictions and not of
+            networks; their point is None where the network that a run ends with is meant.
+        data: argument name -> content id of other data than the runs' own that the function takes,
+            None where its source is not configured.
     """
 
     name: str
@@ -34,6 +38,8 @@ class Probe:
     each: list[str]
     split: list[str]
     options: Mapping[str, Any]
+    predictions: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, str | None] = field(default_factory=dict)
 
     @cached_property
     def parts(self) -> dict[str, dict[str, list[tuple[Run, str | None]]]]:
@@ -54,7 +60,10 @@ class Table:
     Args:
         compute: dotted name under `refigure`; None: the runs' histories with their axes.
         runs: role -> runs whose histories the function takes.
-        arrays: names of recorded arrays that the function takes.
+        arrays: names of recorded arrays that the function takes as long rows.
+        recorded: argument name -> recorded array that the function takes as `Recorded` arrays,
+            with their own types.
+        grid: role -> runs whose axes and specs the function takes; none of them is trained for it.
         tables, probes: argument name -> table or probe.
         data: argument name -> content id of the prepared data that the function takes, None where
             its source is not configured.
@@ -65,6 +74,8 @@ class Table:
     compute: str | None
     runs: Mapping[str, list[Run]] = field(default_factory=dict)
     arrays: tuple[str, ...] = ()
+    recorded: Mapping[str, str] = field(default_factory=dict)
+    grid: Mapping[str, list[Run]] = field(default_factory=dict)
     tables: Mapping[str, str] = field(default_factory=dict)
     probes: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, str | None] = field(default_factory=dict)
@@ -78,6 +89,21 @@ class Selections(Runs):
         super().__init__(config, scale)
         self._tables: dict[str, Table] = {}
         self._resolving: list[str] = []
+        self._selected: dict[str, dict[str, Run]] = {}
+
+    def _runs_of(self, selections: Any, key: str, place: str) -> dict[str, list[Run]]:
+        """Role -> runs, of what a table writes under a key: whole runs, no points of them."""
+        if isinstance(selections, (str, list)) or "from" in selections:
+            selections = {key: selections}
+        found: dict[str, list[Run]] = {}
+        for role, selection in selections.items():
+            found[role] = []
+            for part in selection if isinstance(selection, list) else [selection]:
+                where = f"{place}.{key}.{role}"
+                if isinstance(part, Mapping) and "predictions" in part:
+                    raise UserError(f"{where}.predictions: a table reads none; a probe does")
+                found[role] += self._selection(part, where)[0]
+        return found
 
     def _selection(self, written: Any, place: str) -> tuple[list[Run], str | None]:
         if isinstance(written, str):
@@ -85,6 +111,7 @@ class Selections(Runs):
         keys = Keys(written, place)
         names = keys.take("from", (str, list))
         point = keys.take("point", str, None)
+        keys.take("predictions", str, None)
         where = dict(keys.take("where", dict, {}))
         carried = keys.take("carry", dict, {})
         scales = keys.take("scales", dict, {})
@@ -107,12 +134,24 @@ class Selections(Runs):
             place = f"{file}: {name}"
             self._check_scales(written, place)
             keys = Keys(_at_scale(written, self.scale.chain, place), place)
-            roles = {}
+            roles, predictions = {}, {}
             for role, selection in _roles(keys.take("of", dict), place).items():
                 parts = selection if isinstance(selection, list) else [selection]
                 members: list[tuple[Run, str | None]] = []
+                sets = {
+                    part.get("predictions") if isinstance(part, Mapping) else None for part in parts
+                }
+                if len(sets) > 1:
+                    raise UserError(f"{place}.of.{role}: its parts differ in their predictions")
+                if None not in sets:
+                    predictions[role] = sets.pop()
                 for part in parts:
                     runs, point = self._selection(part, f"{place}.of.{role}")
+                    if runs and point is None and role not in predictions:
+                        raise UserError(
+                            f"{place}.of.{role}: names no network to measure: add `point`, a point "
+                            "of its experiment, or `predictions`, an evaluation set"
+                        )
                     for run in runs:
                         asked = (run.experiment, point, run.spec.epochs)
                         if point and asked not in points:
@@ -129,6 +168,11 @@ class Selections(Runs):
                 keys.take("each", list, []),
                 keys.take("split", list, []),
                 keys.take("options", dict, {}),
+                predictions,
+                {
+                    argument: self.data_of(alias, f"{place}.data")
+                    for argument, alias in keys.take("data", dict, {}).items()
+                },
             )
             keys.done()
             members = [run for role in roles.values() for run, _ in role]
@@ -161,21 +205,17 @@ class Selections(Runs):
         place = f"{file}: {name}"
         self._check_scales(written, place)
         keys = Keys(_at_scale(written, self.scale.chain, place), place)
-        selections = keys.take("runs", (str, list, dict), {})
-        if isinstance(selections, (str, list)) or "from" in selections:
-            selections = {"runs": selections}
-        runs = {}
-        for role, selection in selections.items():
-            parts = selection if isinstance(selection, list) else [selection]
-            runs[role] = [
-                run for part in parts for run in self._selection(part, f"{place}.runs.{role}")[0]
-            ]
+        runs = self._runs_of(keys.take("runs", (str, list, dict), {}), "runs", place)
+        grid = self._runs_of(keys.take("grid", (str, list, dict), {}), "grid", place)
+        arrays = keys.take("arrays", (list, dict), [])
         table = Table(
             name=name,
             file=file,
             compute=keys.take("compute", str, None),
             runs=runs,
-            arrays=tuple(keys.take("arrays", list, [])),
+            arrays=() if isinstance(arrays, dict) else tuple(arrays),
+            recorded=arrays if isinstance(arrays, dict) else {},
+            grid=grid,
             tables=keys.take("tables", dict, {}),
             probes=keys.take("probes", dict, {}),
             data={
@@ -199,6 +239,19 @@ class Selections(Runs):
         self._tables[name] = table
         return table
 
+    def selected(self, name: str) -> dict[str, Run]:
+        """The runs that a table is a selection of, by id: its own, its probes', its tables'."""
+        if name not in self._selected:
+            table = self.table(name)
+            found = {run.id: run for runs in table.runs.values() for run in runs}
+            for probe in table.probes.values():
+                for members in self.probes[probe].roles.values():
+                    found |= {run.id: run for run, _ in members}
+            for other in table.tables.values():
+                found |= self.selected(other)
+            self._selected[name] = found
+        return self._selected[name]
+
     def table_files(self, name: str) -> list[Path]:
         """The files a table is made of."""
         table = self.table(name)
@@ -206,7 +259,7 @@ class Selections(Runs):
         files: list[Path] = []
         for pack in self.packs_of(runs):
             files.append(self.paths.pack(pack) / "history.parquet")
-            if table.arrays:
+            if table.arrays or table.recorded:
                 files.append(self.paths.pack(pack) / "arrays.safetensors")
         files += [
             self.paths.measure(part)

@@ -162,9 +162,15 @@ class Spec:
         """The run's identity: a digest of the canonical spec."""
         return digest(self.identity)
 
+    @property
+    def take(self) -> str:
+        """The kind of its start: an entry of the catalogue's `start`."""
+        return self.start["take"] if self.start else "initial"
+
     def modules(self) -> list[str]:
         """The modules that this spec names: what a change of code can make stale."""
         named = [(kind, getattr(self, kind)["name"]) for kind in NAMED]
+        named.append(("start", self.take))
         if self.augment:
             named.append(("augment", self.augment["name"]))
         return sorted({CATALOGUE[kind][name].module for kind, name in named})

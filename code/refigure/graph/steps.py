@@ -44,7 +44,16 @@ KINDS = {
     "tables": "table",
 }
 """What lies under `results/<scale>/` -> the rule that writes it."""
-PACK_FILES = ("history.parquet", "points.safetensors", "arrays.safetensors", "run.json")
+PACK_FILES = (
+    "history.parquet",
+    "points.safetensors",
+    "arrays.safetensors",
+    "predictions.safetensors",
+    "run.json",
+)
+
+POOL_FILES = ("predictions.safetensors", "run.json")
+"""What a pool of predictions is read from."""
 
 
 @dataclass(frozen=True)
@@ -145,10 +154,16 @@ class Steps:
 
     def _measure(self, part: str):
         roles = self.graph.measured(part)
+        probe = self.graph.probe_of_part[part]
         runs = [run for members in roles.values() for run, _ in members]
-        packs = self.graph.packs_of(runs)
-        inputs = [self.paths.pack(name) / "points.safetensors" for name in packs]
-        inputs += [self.paths.data(data) for data in sorted({run.spec.data for run in runs})]
+        inputs = []
+        for role, members in roles.items():
+            packs = self.graph.packs_of([run for run, _ in members])
+            kept = POOL_FILES if role in probe.predictions else ("points.safetensors",)
+            inputs += [self.paths.pack(name) / file for name in packs for file in kept]
+        inputs = list(dict.fromkeys(inputs))
+        data = {run.spec.data for run in runs} | {data for data in probe.data.values() if data}
+        inputs += [self.paths.data(one) for one in sorted(data)]
         provenance = self.graph.measure_provenance
         return inputs, [self.paths.measure(part)], lambda: {"code": provenance(part)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,10 +14,11 @@ from refigure.graph.catalogue import import_entry
 from refigure.graph.experiments import Run
 from refigure.graph.lookups import Graph
 from refigure.graph.selections import Probe
+from refigure.measures.pools import Pool, pool
 from refigure.models.layers import Model, Statistics
 from refigure.tasks import Task
 from refigure.training.jobs import parts
-from refigure.training.jobs.job import build_model, stream_of
+from refigure.training.networks import build_model, stream_of
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,14 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """What is measured together: role -> members, told apart by the values of the axes in `key`."""
+    """What is measured together, told apart by the values of the axes in `key`.
+
+    Args:
+        roles: role -> its networks, or the pool of predictions that they have kept.
+    """
 
     key: Mapping[str, Any]
-    roles: Mapping[str, list[Member]]
+    roles: Mapping[str, list[Member] | Pool]
 
 
 def groups(
@@ -57,7 +62,7 @@ def groups(
     """The groups of a part of a probe, one after another, so that few networks are in memory.
 
     A member whose run has no such point (it diverged, or the event did not happen) is left out, and
-    with it a group that is then empty. A role may be.
+    with it a group that is then empty. A role may be. A pool of predictions counts them as failed.
     """
     each = probe.each or list(next(iter(roles.values()))[0][0].axes)
     keyed: dict[tuple, dict[str, list[tuple[Run, str | None]]]] = {}
@@ -66,15 +71,18 @@ def groups(
             key = tuple(run.axes[axis] for axis in each)
             keyed.setdefault(key, {name: [] for name in roles})[role].append((run, point))
     data: dict[str, Any] = {}
+    labels: dict[str, Any] = {}
     for key, by_role in keyed.items():
-        found = {
-            role: [
+        found: dict[str, list[Member] | Pool] = {}
+        for role, members in by_role.items():
+            if role in probe.predictions:
+                found[role] = pool(graph, members, probe.predictions[role], labels)
+                continue
+            found[role] = [
                 member
                 for run, point in members
                 if (member := _member(graph, run, point, data, device)) is not None
             ]
-            for role, members in by_role.items()
-        }
         if any(found.values()):
             yield Group(dict(zip(each, key)), found)
 
@@ -103,3 +111,16 @@ def _member(
     return Member(
         run, model, task, parameters, Statistics(moments, "running"), getattr(data, "std", None)
     )
+
+
+def on_data(member: Member, data: Any) -> Member:
+    """The member with a task on other data than its run's: a shifted test set, held-out images.
+
+    Args:
+        data: on the member's device, of the shape and classes that its model takes.
+    """
+    spec = member.run.spec
+    task = import_entry("task", spec.task["name"]).build(
+        member.model, data, [spec], [stream_of(member.run)]
+    )
+    return replace(member, task=task, pixel_std=getattr(data, "std", None))

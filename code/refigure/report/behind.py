@@ -61,17 +61,12 @@ class Behind:
 
     def _of_table(self, name: str) -> dict[str, Run]:
         if name not in self._behind:
-            table = self.graph.table(name)
-            direct = [run for runs in table.runs.values() for run in runs]
-            for probe in table.probes.values():
-                for members in self.graph.probes[probe].roles.values():
-                    direct += [run for run, _ in members]
             found: dict[str, Run] = {}
-            for run in direct:
+            for run in self.graph.selected(name).values():
                 while run is not None and run.id not in found:
                     found[run.id] = run
                     run = run.parent
-            self._behind[name] = found | self.runs(table.tables.values())
+            self._behind[name] = found
         return self._behind[name]
 
     def work(self, tables: Iterable[str]) -> Work:

@@ -30,23 +30,29 @@ SHOWN_PACKS = 6  # of an experiment behind a figure, linked; a pool at paper sca
 PAPER_SCALE = "paper"  # what a scale is measured by
 
 
-def write_report(graph: Graph) -> None:
+def write_report(graph: Graph, so_far: bool = False) -> None:
     """Write the report of a scale, whole or not at all.
+
+    Args:
+        so_far: of the papers whose verdicts are there; the others are listed as not built yet.
 
     Raises:
         UserError: a built paper's verdicts are not there yet, or a figure's PNG is none.
     """
-    write_text(page(graph), graph.paths.results / "report.html")
+    slugs = graph.built
+    if so_far:
+        slugs = [slug for slug in slugs if graph.paths.claims(slug).is_file()]
+    write_text(page(graph, slugs), graph.paths.results / "report.html")
 
 
-def page(graph: Graph) -> str:
-    """The report of a scale as HTML."""
+def page(graph: Graph, slugs: Sequence[str]) -> str:
+    """The report of some papers of a scale as HTML."""
     here = Behind(graph)
     known = PAPER_SCALE in graph.config.scales and graph.scale.name != PAPER_SCALE
     there = Behind(Graph(graph.config, PAPER_SCALE)) if known else None
-    papers = [_paper(graph, slug, here, there) for slug in graph.built]
+    papers = [_paper(graph, slug, here, there) for slug in slugs]
     claims = [claim for paper in papers for claim in paper["claims"]]
-    tables = [name for slug in graph.built for name in _tables_of(graph, slug)]
+    tables = [name for slug in slugs for name in _tables_of(graph, slug)]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -62,7 +68,7 @@ def page(graph: Graph) -> str:
         data=_data(graph, here.runs(tables)),
         limits=dict(graph.scale.limits),
         papers=papers,
-        absent=[_absent(graph, slug) for slug in graph.config.papers if slug not in graph.built],
+        absent=[_absent(graph, slug) for slug in graph.config.papers if slug not in slugs],
         counts=_counts(claims),
         claims=claims,
         figures=sum(paper["drawn"] for paper in papers),

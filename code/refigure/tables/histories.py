@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 
@@ -66,3 +68,45 @@ def long_arrays(arrays: Mapping[str, Any], runs: Iterable[str], name: str) -> pd
     if not frames:
         return pd.DataFrame({key: [] for key in ("run", "epoch", "index", name)})
     return pd.concat(frames, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One recorded array of some runs, in the type it was recorded in.
+
+    Args:
+        axes: one row a run that recorded it: experiment, the axes and run.
+        values: of each row, (moments, ...).
+        epochs: of each row, (moments,): when they were recorded.
+    """
+
+    axes: pd.DataFrame
+    values: list[np.ndarray]
+    epochs: list[np.ndarray]
+
+    def stacked(self) -> np.ndarray:
+        """All runs in one array, (runs, moments, ...).
+
+        Raises:
+            ValueError: they were recorded at different moments.
+        """
+        if any(not np.array_equal(self.epochs[0], epochs) for epochs in self.epochs):
+            raise ValueError("the runs recorded at different moments: take `values` one by one")
+        return np.stack(self.values)
+
+
+def recorded(
+    arrays: Mapping[str, Any], about: Mapping[str, Mapping[str, Any]], name: str
+) -> Recorded:
+    """One recorded array of some runs.
+
+    Args:
+        arrays: `run|name` -> (moments, ...), and `run|name|epoch` -> (moments,), numpy.
+        about: run id -> experiment and axes, in the order that is wanted.
+    """
+    there = [run for run in about if f"{run}|{name}" in arrays]
+    return Recorded(
+        pd.DataFrame([{**about[run], "run": run} for run in there]),
+        [arrays[f"{run}|{name}"] for run in there],
+        [arrays[f"{run}|{name}|epoch"] for run in there],
+    )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from refigure.data.ticks import Ticks
 from refigure.errors import UserError
+from refigure.graph.reading import suggest
 from refigure.graph.spec import Spec
 from refigure.models.layers import Model, Statistics
 from refigure.tasks.order import Order
@@ -94,6 +95,8 @@ class Binary:
             which: "train" or "test".
             networks: how many read it.
         """
+        if which not in ("train", "test"):
+            raise UserError(f"unknown evaluation set '{which}'{suggest(which, ('train', 'test'))}")
         points = self.data.train_points if which == "train" else self.data.test_points
         labels = self.data.train_labels if which == "train" else self.data.test_labels
         for some, their in zip(points.split(EVALUATED), labels.split(EVALUATED)):

@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from refigure.data.images.images import Images
+from refigure.errors import UserError
 from refigure.graph.catalogue import import_entry
+from refigure.graph.reading import suggest
 from refigure.graph.spec import Spec
 from refigure.models.layers import Model, Noise, Statistics
 from refigure.streams import generator
@@ -123,6 +125,8 @@ class Classification:
             which: "train" or "test"; the last batch may be smaller.
             networks: how many read it.
         """
+        if which not in ("train", "test"):
+            raise UserError(f"unknown evaluation set '{which}'{suggest(which, ('train', 'test'))}")
         images = self.data.train_images if which == "train" else self.data.test_images
         labels = self.data.train_labels if which == "train" else self.data.test_labels
         for first in range(0, len(labels), self.batch_size):

@@ -14,7 +14,8 @@ class History:
     Attributes:
         steps: the steps at which something was measured, in order.
         scalars: by step, column -> (networks,) float64.
-        arrays: name -> (steps, values), the values (networks, ...), float32.
+        arrays: name -> (steps, values), the values (networks, ...); float64 becomes float32, bits
+            and whole numbers stay what they are.
     """
 
     def __init__(self) -> None:
@@ -30,7 +31,8 @@ class History:
         """One array (networks, ...) measured at a step."""
         steps, values = self.arrays.setdefault(name, ([], []))
         steps.append(step)
-        values.append(value.detach().float().cpu())
+        value = value.detach().cpu()
+        values.append(value.float() if value.dtype == torch.float64 else value)
 
     def keep(self, wanted: Callable[[str, int], bool]) -> None:
         """Drop the values whose name and step are not wanted, and steps that none is left of."""

@@ -27,6 +27,8 @@ SPECIALS = ("<pad>", "<start>", "<oov>")
 
 END = "</s>"
 PARTS = ("train", "validation", "test")
+UNLABELLED = "unsup"
+"""IMDb's folder of reviews without labels."""
 
 
 @dataclass(frozen=True)
@@ -218,41 +220,94 @@ def _labelled(
 ) -> tuple[dict[str, Labelled], list[str]]:
     """Documents as tokens with labels, `train` and `test`, and the classes' names."""
 
-    def tokens_of(content: bytes) -> list[str]:
-        text = texts.decoded(content)
+    def tokens_of(text: str) -> list[str]:
         return split(text.lower() if recipe["lower"] else text)
 
     if recipe["classes"] is not None:
         return _topics(files, recipe, tokens_of, where)
-    tables = [name for name in sorted(files) if name.endswith(".csv")]
-    if tables:
-        return _tables(files, tables, recipe, tokens_of)
-    lines = [name for name in sorted(files) if PurePosixPath(name).suffix in (".neg", ".pos")]
-    if lines:
-        # Sentences, one a line; "\n" alone ends one, since the files hold other line separators.
-        documents = [
-            (tokens_of(line), int(name.endswith(".pos")))
-            for name in lines
-            for line in files[name].split(b"\n")
-            if line.strip()
-        ]
-        return {"train": documents, "test": []}, ["neg", "pos"]
+    for read_layout in (_tables, _lines, _folders):
+        found = read_layout(files, recipe, tokens_of, where)
+        if found is not None:
+            break
+    else:
+        raise UserError(
+            f"{where}: expected {{train,test}}/<class>/*.txt, *.csv, or *.neg and *.pos; found"
+            f" {', '.join(sorted(files)[:4])}"
+        )
+    parts, names = found
+    if len(names) < 2:
+        raise UserError(f"{where}: one class, '{names[0]}': nothing to learn")
+    return parts, names
+
+
+def _said(where: str, parts: Mapping[str, Labelled], names: list[str], more: list[str]) -> None:
+    """What was read, in one line."""
+    said = []
+    for part, found in parts.items():
+        counts = Counter(label for _, label in found)
+        each = ", ".join(f"{name} {counts[place]}" for place, name in enumerate(names[:12]))
+        said.append(f"{len(found)} {part} documents" + (f" ({each})" if found else ""))
+    print(f"{where}: {'; '.join([*said, *more])}", flush=True)
+
+
+def _encodings(files: Mapping[str, bytes], names: Iterable[str]) -> str:
+    found = Counter(texts.encoding_of(files[name]) for name in names)
+    return ", ".join(f"{count} in {name}" for name, count in sorted(found.items()))
+
+
+def _passed_over(files: Mapping[str, bytes], taken: Iterable[str]) -> list[str]:
+    left = sorted(set(files) - set(taken))
+    return [f"passed over: {len(left)} files ('{left[0]}')"] if left else []
+
+
+def _lines(files, recipe, tokens_of, where) -> tuple[dict[str, Labelled], list[str]] | None:
+    """Sentences, one a line; "\n" alone ends one, since the files hold other line separators."""
+    named = [name for name in sorted(files) if _suffix(name) in (".neg", ".pos")]
+    if not named:
+        return None
+    names = sorted({_suffix(name)[1:] for name in named})
+    documents: Labelled = []
+    for name in named:
+        content = files[name]
+        if content.startswith(tuple(texts.MARKS)):
+            lines = texts.decoded(content, name).split("\n")
+        else:  # line by line: an old corpus may hold both encodings
+            lines = [texts.decoded(line, name) for line in content.split(b"\n") if line.strip()]
+        label = names.index(_suffix(name)[1:])
+        documents += [(tokens_of(line), label) for line in lines if line.strip()]
+    parts = {"train": documents, "test": []}
+    _said(where, parts, names, [_encodings(files, named), *_passed_over(files, named)])
+    return parts, names
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
+
+
+def _folders(files, recipe, tokens_of, where) -> tuple[dict[str, Labelled], list[str]] | None:
+    """A document a file, in `{train,test}/<class>/`; `unsup` of IMDb has no labels."""
     found: dict[str, dict[str, list[list[str]]]] = {"train": {}, "test": {}}
+    taken = []
     for name in sorted(files):
         folders = PurePosixPath(name).parts[:-1]
-        if len(folders) < 2 or folders[-2] not in found or not name.endswith(".txt"):
+        if len(folders) < 2 or folders[-2] not in found or _suffix(name) != ".txt":
             continue
-        if folders[-1] in ("neg", "pos"):
-            found[folders[-2]].setdefault(folders[-1], []).append(tokens_of(files[name]))
+        if folders[-1] != UNLABELLED:
+            text = texts.decoded(files[name], name)
+            found[folders[-2]].setdefault(folders[-1], []).append(tokens_of(text))
+            taken.append(name)
+    if not taken:
+        return None
     names = sorted(found["train"])
-    if len(names) < 2 or names != sorted(found["test"]):
-        raise UserError(
-            f"{where}: expected {{train,test}}/{{neg,pos}}/*.txt, *.csv or *.neg and *.pos"
-        )
-    return {
-        part: [(tokens, names.index(name)) for name in names for tokens in by_class[name]]
-        for part, by_class in found.items()
-    }, names
+    for name in sorted(found["test"]):
+        if name not in names:
+            raise UserError(f"{where}: class '{name}' is in test but not in train")
+    parts = {
+        part: [(tokens, place) for place, name in enumerate(names) for tokens in of.get(name, [])]
+        for part, of in found.items()
+    }
+    _said(where, parts, names, [_encodings(files, taken), *_passed_over(files, taken)])
+    return parts, names
 
 
 def _topics(files, recipe, tokens_of, where) -> tuple[dict[str, Labelled], list[str]]:
@@ -261,26 +316,92 @@ def _topics(files, recipe, tokens_of, where) -> tuple[dict[str, Labelled], list[
         for member in members:
             if member not in files:
                 raise UserError(f"{where}: no file '{member}' in the source")
-        tokens = [token for member in members for token in tokens_of(files[member])]
+        tokens = [
+            token for member in members for token in tokens_of(texts.decoded(files[member], member))
+        ]
         size = recipe["chunk"]
         for first in range(0, len(tokens) - size + 1, size):
             documents.append((tokens[first : first + size], label))
     return {"train": documents, "test": []}, ["+".join(names) for names in recipe["classes"]]
 
 
-def _tables(files, tables, recipe, tokens_of) -> tuple[dict[str, Labelled], list[str]]:
-    """Rows `class, title, description`; a table named by "test" is the test part if another is."""
-    parts: dict[str, Labelled] = {"train": [], "test": []}
-    for name in tables:
-        part = "test" if len(tables) > 1 and "test" in name else "train"
-        rows = list(csv.reader(io.StringIO(texts.decoded(files[name]), newline="")))
-        # The authors' reader takes the first row for a header, and so loses it.
-        parts[part] += [
-            (tokens_of(f"{title} {description}".encode()), int(label) - 1)
-            for label, title, description in rows[1:]
-        ]
-    classes = 1 + max(label for _, label in parts["train"])
-    return parts, [str(number + 1) for number in range(classes)]
+TABLES = {".csv": ",", ".tsv": "\t"}
+NAMED = {"train": {"train", "training"}, "test": {"test"}}
+
+
+def _tables(files, recipe, tokens_of, where) -> tuple[dict[str, Labelled], list[str]] | None:
+    """Rows `class, title, description`, or of any number of columns of text after the class.
+
+    One table is cut by `held_out`; of two the names say which is which. The first row of each is
+    its header: the authors' reader takes it for one where there is none, and so loses it;
+    `header: false` keeps it.
+    """
+    tables = [name for name in sorted(files) if _suffix(name) in TABLES]
+    if not tables:
+        return None
+    part_of = dict.fromkeys(tables, "train")
+    if len(tables) > 1:
+        for name in tables:
+            words = set(texts.words_of(name))
+            named = [part for part, known in NAMED.items() if known & words]
+            if len(named) != 1:
+                raise UserError(
+                    f"{where}: of several tables each is named by the word 'train' or 'test';"
+                    f" '{name}' of {', '.join(tables)} is not"
+                )
+            part_of[name] = named[0]
+    rows: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
+    more = [f"{name} is {part}" for name, part in part_of.items()]
+    for name, part in part_of.items():
+        found = _rows(files[name], name, where)
+        if recipe["header"]:
+            first = found.pop(0)
+            if first[0] in {label for label, _ in found}:
+                more.append(
+                    f"the first row of {name} ('{first[0]}, {first[1][:20]}') is taken for its"
+                    " header; `header: false` in the recipe keeps it"
+                )
+        rows[part] += found
+    names = sorted({label for label, _ in rows["train"]}, key=_in_order)
+    for label, _ in rows["test"]:
+        if label not in names:
+            raise UserError(f"{where}: class '{label}' is in test but not in train")
+    place = {name: number for number, name in enumerate(names)}
+    parts = {
+        part: [(tokens_of(text), place[label]) for label, text in found]
+        for part, found in rows.items()
+    }
+    _said(where, parts, names, [*more, _encodings(files, tables), *_passed_over(files, tables)])
+    return parts, names
+
+
+def _in_order(label: str) -> tuple[bool, int, str]:
+    """Whole numbers by their size, before other names."""
+    number = label.isascii() and label.isdigit() and len(label) < 20
+    return not number, int(label) if number else 0, label
+
+
+def _rows(content: bytes, name: str, where: str) -> list[tuple[str, str]]:
+    """Label and text of each row of a table."""
+    csv.field_size_limit(2**31 - 1)
+    reader = csv.reader(
+        io.StringIO(texts.decoded(content, name), newline=""), delimiter=TABLES[_suffix(name)]
+    )
+    found = []
+    try:
+        for row in reader:
+            if row and len(row) < 2:
+                raise UserError(
+                    f"{where}: '{name}', line {reader.line_num}: expected a class and a text,"
+                    f" separated by {TABLES[_suffix(name)]!r}, found '{row[0][:40]}'"
+                )
+            if row:
+                found.append((row[0].strip(), " ".join(row[1:])))
+    except csv.Error as error:
+        raise UserError(f"{where}: '{name}', line {reader.line_num}: {error}") from None
+    if len(found) < 2:
+        raise UserError(f"{where}: '{name}' has {len(found)} rows")
+    return found
 
 
 # ---------------------------------------------------------------------- files

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,7 @@ def prepare(files: Mapping[str, bytes], recipe: Mapping[str, Any]) -> Prepared:
     A recipe with `streams` is one of words, else of characters. Files named by "train", "valid"
     and "test" are the parts; where `parts` gives lengths, all files, joined in the order of their
     names, are cut into parts of so many symbols from the start. In files named by ".char." every
-    second character is dropped: there a blank follows each.
+    second character is dropped where all of those are blanks, as in the authors' files.
 
     Words: a line is a sentence, split at white space and "_", and ended by `<eos>`; a `plain` text
     is lower-cased first and split into letters, digits and "_" (`\\w+`), empty lines left out.
@@ -86,6 +86,9 @@ def prepare(files: Mapping[str, bytes], recipe: Mapping[str, Any]) -> Prepared:
     """
     where = f"recipe of '{recipe['source']}'"
     split = {name: _symbols(name, content, recipe) for name, content in files.items()}
+    found = Counter(map(texts.encoding_of, files.values()))
+    encodings = ", ".join(f"{count} in {name}" for name, count in sorted(found.items()))
+    print(f"{where}: {sum(map(len, split.values())):,} symbols; files: {encodings}", flush=True)
     if recipe["parts"] is None:
         parts = {part: _part(split, part, where) for part in PARTS}
     else:
@@ -110,8 +113,8 @@ def prepare(files: Mapping[str, bytes], recipe: Mapping[str, Any]) -> Prepared:
 
 
 def _symbols(name: str, content: bytes, recipe: Mapping[str, Any]) -> list[str]:
-    text = texts.decoded(content)
-    if ".char." in name:
+    text = texts.decoded(content, name)
+    if ".char." in name and not text[1::2].strip(" "):
         text = text[::2]
     if "streams" not in recipe:
         return list(text)
@@ -126,11 +129,19 @@ def _symbols(name: str, content: bytes, recipe: Mapping[str, Any]) -> list[str]:
     ]
 
 
+NAMED = {"train": {"train", "training"}, "validation": {"valid", "validation", "val", "dev"}}
+NAMED |= {"test": {"test"}}
+
+
 def _part(split: Mapping[str, list[str]], part: str, where: str) -> list[str]:
-    word = "valid" if part == "validation" else part
-    found = [name for name in split if word in PurePosixPath(name).name]
+    found = [name for name in split if NAMED[part] & set(texts.words_of(name))]
     if len(found) != 1:
-        raise UserError(f"{where}: expected one file named by '{word}', found {len(found)}")
+        names = ", ".join(sorted(found or split)[:6])
+        word = "valid" if part == "validation" else part
+        raise UserError(
+            f"{where}: expected one file named by '{word}', found {len(found)} ({names});"
+            " `parts` in the recipe cuts all files, joined, into lengths"
+        )
     return split[found[0]]
 
 

@@ -1,6 +1,6 @@
 """The files of a pack, whole or in parts: histories, points, arrays, and what is known of each run.
 
-A part holds some runs of a pack in the same four files as the pack: a stack that has been trained,
+A part holds some runs of a pack in the same files as the pack: a stack that has been trained,
 or runs adopted from another pack. When all runs are there the parts become the pack.
 """
 
@@ -20,9 +20,11 @@ from refigure.errors import UserError
 from refigure.files import read_json, read_parquet, remove, write_json, write_parquet
 from refigure.graph.experiments import Run, Wanted
 from refigure.graph.packs import adoptable
+from refigure.graph.steps import PACK_FILES as FILES
 from refigure.training.jobs.states import write
 
-FILES = ("history.parquet", "points.safetensors", "arrays.safetensors", "run.json")
+HISTORY, RUNS = FILES[0], FILES[-1]
+TENSORS = ("points", "arrays", "predictions")
 KEY = ["run", "step", "epoch"]
 
 
@@ -34,24 +36,26 @@ class Part:
         history: one row a run and step: run, step, epoch, and the scalars.
         points: `run|point|name` -> tensor.
         arrays: `run|name` -> (moments, ...), and `run|name|epoch` -> (moments,).
+        predictions: `run|point|set` -> logits, (objects, classes).
         runs: run id -> what `run.json` says of it.
     """
 
     history: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=KEY))
     points: dict[str, Tensor] = field(default_factory=dict)
     arrays: dict[str, Tensor] = field(default_factory=dict)
+    predictions: dict[str, Tensor] = field(default_factory=dict)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        """Write the four files, `run.json` last: its presence says that the part is whole."""
-        remove(folder / FILES[3])
+        """Write the files, `run.json` last: its presence says that the part is whole."""
+        remove(folder / RUNS)
         rows = self.history.sort_values(["run", "step"], kind="stable").reset_index(drop=True)
         # In an order that does not depend on which part came first.
         columns = [*KEY, *sorted(set(rows.columns) - set(KEY))]
-        write_parquet(rows[columns], folder / FILES[0])
-        write(folder / FILES[1], dict(sorted(self.points.items())), {})
-        write(folder / FILES[2], dict(sorted(self.arrays.items())), {})
-        write_json({"runs": dict(sorted(self.runs.items()))}, folder / FILES[3])
+        write_parquet(rows[columns], folder / HISTORY)
+        for name in TENSORS:
+            write(folder / f"{name}.safetensors", dict(sorted(getattr(self, name).items())), {})
+        write_json({"runs": dict(sorted(self.runs.items()))}, folder / RUNS)
 
 
 def join(parts: Iterable[Part]) -> Part:
@@ -61,8 +65,8 @@ def join(parts: Iterable[Part]) -> Part:
     for part in parts:
         if len(part.history):
             frames.append(part.history)
-        whole.points |= part.points
-        whole.arrays |= part.arrays
+        for name in TENSORS:
+            getattr(whole, name).update(getattr(part, name))
         whole.runs |= part.runs
     if frames:
         whole.history = pd.concat(frames, ignore_index=True)
@@ -71,13 +75,12 @@ def join(parts: Iterable[Part]) -> Part:
 
 def load(folder: Path, runs: Sequence[str] | None = None) -> Part:
     """The part in a folder, or only some of its runs."""
-    about = read_json(folder / FILES[3])["runs"]
+    about = read_json(folder / RUNS)["runs"]
     chosen = set(about if runs is None else runs)
-    history = read_parquet(folder / FILES[0])
+    history = read_parquet(folder / HISTORY)
     return Part(
         history[history["run"].isin(chosen)],
-        read_tensors(folder / FILES[1], chosen),
-        read_tensors(folder / FILES[2], chosen),
+        *(read_tensors(folder / f"{name}.safetensors", chosen) for name in TENSORS),
         {run: value for run, value in about.items() if run in chosen},
     )
 
@@ -120,7 +123,7 @@ def adopt(
         if not missing or not all((folder / name).is_file() for name in FILES):
             continue
         try:
-            about = read_json(folder / FILES[3])["runs"]
+            about = read_json(folder / RUNS)["runs"]
             found = [run for run in missing if run in about and adoptable(about[run], want, code)]
             part = load(folder, found) if found else None
         except (UserError, KeyError, TypeError, AttributeError) as error:
