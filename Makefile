@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo smoke plan test lint setup clean
+.PHONY: demo smoke plan test lint docs setup clean
 
 demo: $(READY)          ## every paper at demo scale, or one: make demo PAPER=three-regimes
 	@$(if $(PAPER),,$(BUILD) -- $(FIRST) && echo "The first figure: $(CURDIR)/$(FIRST)")
@@ -42,6 +42,9 @@ lint: $(READY)          ## format and lint, changing nothing
 	ruff check .
 	snakefmt --check -l 100 Snakefile rules
 	snakemake --lint
+
+docs: $(READY)          ## the site of the documentation, under site/, with the demo's figures that are there
+	python docs/build_site.py
 
 setup: $(READY)         ## install into .venv
 

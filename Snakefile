@@ -13,21 +13,29 @@ min_version("9.0")
 container: "docker-daemon://refigure:latest"  # of envs/Containerfile; used with --sdm apptainer only
 
 
+workdir: workflow.basedir
+
+
 include: "rules/common.smk"
 
 
 onstart:
+    end_left_jobs()
+    check_queue()
+    clear_accepted(ROOT)
     lift_limit(workflow)
     record_provenance()
     start_warm()
 
 
-localrules:
-    claim,
-    verdicts,
-    summary,
-    report,
-    index,
+onsuccess:
+    look_at_queue()
+    clear_accepted(ROOT)
+
+
+onerror:
+    look_at_queue()
+    clear_accepted(ROOT)
 
 
 rule all:

@@ -5,6 +5,7 @@ rule claim:
         "results/{scale}/claims/{paper}/{claim}.json",
     log:
         "results/{scale}/logs/claim/{paper}/{claim}.log",
+    localrule: is_local("claim")
     params:
         code=param_of("claim", "code"),
     message:
@@ -21,6 +22,7 @@ rule verdicts:
         "results/{scale}/claims/{paper}.json",
     log:
         "results/{scale}/logs/verdicts/{paper}.log",
+    localrule: is_local("verdicts")
     message:
         "Joining the verdicts of {wildcards.paper}."
     shell:

@@ -6,17 +6,36 @@ import sys
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from refigure.machine import warm
+ROOT = Path(workflow.basedir)
+
+# The checkout's own code, whatever environment it is run with: an editable install names one
+# checkout only, and Snakemake has imported the logger of that one.
+CODE = str(ROOT / "code")
+if sys.path[0] != CODE:
+    sys.path.insert(0, CODE)
+loaded = getattr(sys.modules.get("refigure"), "__file__", CODE)
+if not Path(loaded).resolve().is_relative_to(Path(CODE).resolve()):
+    for name in [name for name in sys.modules if name.split(".")[0] == "refigure"]:
+        del sys.modules[name]
+
+# So have the jobs, which also find `refigure` where nobody has activated the environment; and
+# they work in this checkout, whichever another variable names.
+os.environ["PYTHONPATH"] = os.pathsep.join([CODE, *filter(None, [os.environ.get("PYTHONPATH")])])
+os.environ["PATH"] = os.pathsep.join(
+    [str(Path(sys.executable).parent), *filter(None, [os.environ.get("PATH")])]
+)
+os.environ.pop("REFIGURE_ROOT", None)
+
+from refigure.machine import slurm, warm
 from refigure.graph.config import Config
 from refigure.errors import UserError
 from refigure.explain.ledger import Ledger
 from refigure.graph.lookups import Graph
-from refigure.machine.locks import release_dead
+from refigure.machine.locks import alone, release_dead
 from refigure.machine.scheduling import lift_limit
+from refigure.machine.scratch import clear_accepted
 from refigure.graph.reading import NAME
 from refigure.graph.steps import NAMES, Steps, resolve
-
-ROOT = Path(workflow.basedir)
 
 # One thread a job, and freed memory kept: mapping it anew for each batch costs a tenth of a step.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -73,8 +92,49 @@ def start_warm():
 
 def record_provenance():
     """Note what the digests of these jobs stand for: `refigure why` names functions and keys by it."""
-    for made in SCALES.values():
-        Ledger(made.paths.results).record(made.jobs.values())
+    try:
+        for made in SCALES.values():
+            Ledger(made.paths.results).record(made.jobs.values())
+    except (OSError, UserError) as error:
+        print(f"refigure: no notes for `refigure why`: {error}", file=sys.stderr)
+
+
+def end_left_jobs():
+    """End what a killed Snakemake left in Slurm's queue, and begin again: some may be done."""
+    if not alone(ALIVE):
+        return
+    try:
+        ended = slurm.end_left(ROOT)
+    except UserError as error:
+        refuse(error)
+    if ended:
+        workflow.persistence.unlock()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def check_queue():
+    """Refuse what Slurm would never run, before anything is submitted; then watch its queue."""
+    global WATCH
+    executor = getattr(workflow.scheduler, "_executor", None)
+    if type(executor).__module__.partition(".")[0] != "snakemake_executor_plugin_slurm":
+        return
+    queued = [job for job in workflow.dag.needrun_jobs() if not workflow.is_local(job.rule)]
+    try:
+        kinds = list(dict.fromkeys(slurm.asked(job, executor) for job in queued))
+        slurm.check(kinds, executor.get_status_command())
+    except UserError as error:
+        refuse(error)
+    WATCH = slurm.Watch(ROOT)
+    WATCH.start()
+
+
+def look_at_queue():
+    """Say of the last jobs why they failed."""
+    if WATCH is not None:
+        WATCH.look()
+
+
+WATCH = None
 
 
 def looked_up(function):
@@ -97,6 +157,7 @@ def results(scale, *parts):
 # A job that Snakemake starts elsewhere runs where it is, in what the queue gave it.
 if "--target-jobs" in sys.argv:
     warm.forget()
+    os.environ["REFIGURE_QUEUED"] = "1"  # training.jobs.devices.QUEUED
 
 # The jobs read files, not Snakemake's --config: there only the default scale means something.
 for key in config:
@@ -112,6 +173,15 @@ def default_scale():
 @looked_up
 def papers():
     return list(CONFIG.papers)
+
+
+@looked_up
+def is_local(rule):
+    """Whether the jobs of a rule run where Snakemake itself runs, and never in a queue."""
+    for name in CONFIG.user["queue"]:
+        if name not in NAMES:
+            refuse(f"config: queue: no rule '{name}', but {', '.join(NAMES)}")
+    return rule not in CONFIG.user["queue"]
 
 
 def resource(stage, key, experiment=None):
@@ -140,6 +210,9 @@ def check_requested():
     for target in requested():
         resolve(target, CONFIG, default_scale(), steps)
 
+
+if Path.cwd().resolve() != ROOT.resolve():
+    refuse(f"--directory {Path.cwd()}: results lie in the checkout; leave the option out")
 
 check_requested()
 

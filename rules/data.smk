@@ -3,6 +3,7 @@ rule prepare:
         ensure("results/{scale}/data/{data}.safetensors", non_empty=True),
     log:
         "results/{scale}/logs/prepare/{data}.log",
+    localrule: is_local("prepare")
     resources:
         mem_mb=resource("prepare", "mem_mb"),
         runtime=resource("prepare", "runtime"),

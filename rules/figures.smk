@@ -9,6 +9,7 @@ rule figure:
     log:
         text="results/{scale}/logs/figure/{paper}/{figure}.log",
         notebook="results/{scale}/logs/figure/{paper}/{figure}.ipynb",
+    localrule: is_local("figure")
     resources:
         mem_mb=resource("figure", "mem_mb"),
         runtime=resource("figure", "runtime"),

@@ -5,6 +5,7 @@ rule measure:
         ensure("results/{scale}/measures/{part}.parquet", non_empty=True),
     log:
         "results/{scale}/logs/measure/{part}.log",
+    localrule: is_local("measure")
     threads: 1
     resources:
         gpu=resource("measure", "gpu"),

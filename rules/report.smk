@@ -5,6 +5,7 @@ rule summary:
         "results/{scale}/all",
     log:
         "results/{scale}/logs/summary.log",
+    localrule: is_local("summary")
     params:
         code=param_of("summary", "code"),
     message:
@@ -20,6 +21,7 @@ rule report:
         "results/{scale}/report.html",
     log:
         "results/{scale}/logs/report.log",
+    localrule: is_local("report")
     params:
         code=param_of("report", "code"),
     message:

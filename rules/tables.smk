@@ -5,6 +5,7 @@ rule table:
         ensure("results/{scale}/tables/{table}.parquet", non_empty=True),
     log:
         "results/{scale}/logs/table/{table}.log",
+    localrule: is_local("table")
     resources:
         mem_mb=resource("table", "mem_mb"),
         runtime=resource("table", "runtime"),

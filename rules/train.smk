@@ -9,6 +9,7 @@ rule train:
         run="results/{scale}/packs/{pack}/run.json",
     log:
         "results/{scale}/logs/train/{pack}.log",
+    localrule: is_local("train")
     threads: 1
     resources:
         gpu=resource("train", "gpu", experiment=True),
@@ -30,6 +31,7 @@ rule index:
         "results/{scale}/experiments/{experiment}.tsv",
     log:
         "results/{scale}/logs/index/{experiment}.log",
+    localrule: is_local("index")
     message:
         "Listing the runs of {wildcards.experiment}."
     shell:

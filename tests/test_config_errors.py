@@ -371,7 +371,7 @@ CASES = {
         [SPHERE, f"{PT}.points.pt.average", "key 'count' is missing"],
     ),
     "a point of no kind": (
-        edit(f"{PT}.scales.demo.points", {"pt": {"epcoh": 5}}),
+        edit(f"{PT}.scales.demo.points", {"pt": {"replace": True, "epcoh": 5}}),
         packs,
         [SPHERE, f"{PT}.points.pt", "a point is one of", "epcoh"],
     ),

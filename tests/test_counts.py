@@ -1,4 +1,4 @@
-"""The runs of all ten papers at the papers' own scale, against the specifications' section 5."""
+"""The runs of all ten papers at the papers' own scale, against what their pages list."""
 
 import time
 from collections import Counter
@@ -130,7 +130,7 @@ def test_periodic_behavior_has_the_runs_of_its_section_5(graph):
 
 
 def test_where_periodic_behavior_counts_less_than_it_lists_all_that_it_lists_is_there(graph):
-    # Section 5 writes 4 for GD's 3 x 2 values and 4 for V6's 2 with V7's 2 x 2.
+    # periodic-behavior, section 5, writes 4 for GD's 3 x 2 values and 4 for V6's 2 with V7's 2 x 2.
     assert count(graph, "decay_full_batch") == 6
     assert count(graph, "decay_noisy_labels") == 2
     assert count(graph, "decay_less_data") == 4
@@ -199,8 +199,8 @@ def test_how_large_lrs_trains_nothing_of_its_own(graph):
 
 
 def test_the_pools_of_power_laws_have_as_many_members_as_a_power_of_two_asks(graph):
-    # max(N, 2^(3-j)), section 5.3 [design], where ceil(8 S / s) would give 2,218 and 2,260 for
-    # VGG16 and 1,051 and 1,057 for WideResNet-28.
+    # max(N, 2^(3-j)), power-laws, section 5.3 [design], where ceil(8 S / s) would give 2,218 and
+    # 2,260 for VGG16 and 1,051 and 1,057 for WideResNet-28.
     def pool(name: str) -> list[int]:
         sizes = Counter(run.axes["k"] for run in graph.runs(name))
         return [sizes[k] for k in sorted(sizes)]

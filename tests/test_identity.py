@@ -350,7 +350,7 @@ def test_another_block_size_changes_packs_and_no_run(graph, path):
 def test_what_a_run_leaves_behind_changes_packs_and_no_run(graph, key, value):
     before = graph()
     if value is None:
-        value = {**before.experiments[PT].points, "extra": {"epoch": 1}}
+        value = {"replace": True, **before.experiments[PT].points, "extra": {"epoch": 1}}
     after = graph(**{f"{PT}.{key}": value})
     assert ids(after) == ids(before)
     changed = [pack for name, pack in after.packs.items() if name not in before.packs]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import cache
 from pathlib import Path
 
 import pytest
 from refigure.graph.config import Config
-from refigure.graph.lookups import Graph
+from refigure.graph.lookups import Graph, function_of
 
 SCALES = ["smoke", "demo", "small", "small8", "paper"]
 LARGE = ("sphere_convnet_c10_reduced", "sphere_convnet_c10_reduced_ft", "sphere_two_stage")
@@ -122,3 +123,29 @@ def test_bands_hold_every_distance_of_the_scales_images_once(scale, graph_at):
     for own in [*options, graph.table("lr_band_example").options]:
         held = sorted(far for low, high in own["bands"].values() for far in range(low, high + 1))
         assert held == list(range(size + 1))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_no_two_setups_of_a_table_share_runs(scale, graph_at):
+    graph = graph_at(scale)
+    for name in graph.config.families["tables"]:
+        table = graph.table(name)
+        takes = (
+            inspect.signature(function_of(table.compute, name)).parameters if table.compute else {}
+        )
+        if "setups" not in takes:
+            continue
+        owners: dict[str, str] = {}
+        for setup, runs in setups_of(graph, name).items():
+            for run in runs:
+                assert owners.setdefault(run, setup) == setup, f"{name}: {setup}, {owners[run]}"
+
+
+def setups_of(graph: Graph, name: str) -> dict[str, set[str]]:
+    """Setup -> the ids of its runs."""
+    table = graph.table(name)
+    found = {setup: {run.id for run in runs} for setup, runs in table.runs.items()}
+    for setup, probe in table.probes.items():
+        roles = graph.probes[probe].roles.values()
+        found[setup] = {run.id for members in roles for run, _ in members}
+    return found

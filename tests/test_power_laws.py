@@ -62,7 +62,7 @@ def test_values_that_fit_no_law_are_refused(m, y, method, named):
 
 
 def test_exponents_in_n_of_the_published_heat_map(heat_map):
-    """Section 0 of the specification: a and c of CNLL_n for s = S/64 ... S.
+    """power-laws, section 0: a and c of CNLL_n for s = S/64 ... S.
 
     The table is rounded to 0.001, which moves an exponent by up to 0.018: y - c is 0.014 at n = 64.
     """

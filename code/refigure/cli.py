@@ -22,6 +22,9 @@ from refigure.graph.reading import suggest
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; a mistake of the user is one line on stderr and status 1."""
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show is no error
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = options.run(options) or 0
         sys.stdout.flush()
@@ -32,6 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
         if (error.name or "").split(".")[0] == "refigure":
             raise
         return _refused(f"module '{error.name}' is not installed; `make setup` installs it")
+    except MemoryError:
+        return _refused("out of memory")
     except BrokenPipeError:
         return _refused("")
     except OSError as error:
@@ -44,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _refused(line: str) -> int:
     if line:
-        print(f"refigure: {line}", file=sys.stderr)
+        print(f"refigure: {' '.join(line.split())}", file=sys.stderr)
     # What is left in the buffer cannot be written; the interpreter would try, and complain.
     with contextlib.suppress(OSError):
         sys.stdout.flush()

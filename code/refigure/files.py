@@ -57,7 +57,7 @@ def alone(path: Path, what: str, pause_s: float = 0.2) -> Iterator[None]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("a+")
+        lock = path.open("a+", encoding="utf-8")
     except OSError:
         yield
         return
@@ -127,7 +127,6 @@ def read_parquet(path: Path) -> pd.DataFrame:
         UserError: it is missing or damaged.
     """
     import pandas as pd
-    from pyarrow import ArrowInvalid
 
     try:
         return pd.read_parquet(path)
@@ -135,7 +134,9 @@ def read_parquet(path: Path) -> pd.DataFrame:
         raise UserError(
             f"{path}: no such file; `snakemake` makes it from the configuration"
         ) from None
-    except (ArrowInvalid, OSError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # pyarrow and pandas raise what they like over damaged bytes
         raise UserError(f"{path}: not a readable table: {' '.join(str(error).split())}") from None
 
 

@@ -47,7 +47,11 @@ def train(graph: Graph, name: str, interval_s: float) -> None:
         graph.paths.state(name),
         {run.id: graph.paths.pack(graph.pack_of[run.id]) for run in pack.parents},
         graph.stale_packs() + graph.stale_parts(),
-        device_of(graph.config.user["device"], graph.config.root / "scratch"),
+        device_of(
+            graph.config.user["device"],
+            graph.config.root / "scratch",
+            graph.resources("train", pack.runs[0].experiment)["gpu"],
+        ),
         interval_s,
     ).run()
 
@@ -101,7 +105,8 @@ def measure(graph: Graph, part: str) -> None:
     roles = graph.measured(part)
     probe = graph.probe_of_part[part]
     function = function_of(probe.measure, f"probe {probe.name}")
-    device = device_of(graph.config.user["device"], graph.config.root / "scratch")
+    gpus = graph.resources("measure")["gpu"]
+    device = device_of(graph.config.user["device"], graph.config.root / "scratch", gpus)
     data = {
         argument: one and load_data(graph.paths.data(one), device)
         for argument, one in probe.data.items()

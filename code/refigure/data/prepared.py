@@ -70,7 +70,10 @@ def load(path: Path, device: torch.device | str) -> Any:
         UserError: there is no such file, or it is not one of ours.
     """
     about, _ = _about(path)
-    return import_entry("recipe", about["recipe"]["name"]).load(path, device)
+    try:
+        return import_entry("recipe", about["recipe"]["name"]).load(path, device)
+    except (SafetensorError, KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+        raise UserError(f"{path}: not prepared data: {' '.join(str(error).split())}") from None
 
 
 def _about(path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -79,5 +82,5 @@ def _about(path: Path) -> tuple[dict[str, Any], list[str]]:
             return json.loads(file.metadata()["refigure"]), list(file.keys())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (SafetensorError, KeyError, TypeError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(f"{path}: not prepared data: {' '.join(str(error).split())}") from None

@@ -9,6 +9,7 @@ It is only ever added to, and no result depends on it.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -92,7 +93,8 @@ class Ledger:
             ]
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as stream:
-                fcntl.flock(stream, fcntl.LOCK_EX)
+                with contextlib.suppress(OSError):  # a file system without locks
+                    fcntl.flock(stream, fcntl.LOCK_EX)
                 if stream.tell():
                     lines.insert(0, "\n")  # ends a line that a kill cut short
                 stream.write("".join(lines))

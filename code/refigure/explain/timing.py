@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import statistics
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -79,6 +80,7 @@ class Times:
         self._past = self._read_past()
         self._code: dict[str, Mapping[str, str]] = {}
         self._timed: dict[str, Any] = {}
+        self._refused = False
         with contextlib.suppress(UserError):  # not there yet, or damaged
             stored = read_json(self.path)  # null: the data were not there then, but may be now
             self._timed = {key: timed for key, timed in stored.items() if timed is not None}
@@ -173,8 +175,13 @@ class Times:
         return None if found is None else Timed(**found)
 
     def _store(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self._timed, self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self._timed, self.path)
+        except (OSError, UserError) as error:
+            if not self._refused:
+                print(f"refigure: the timings are not kept: {error}", file=sys.stderr)
+            self._refused = True
 
 
 def measures(run: Run, wanted: Wanted, batches: int) -> Mapping[str, int]:

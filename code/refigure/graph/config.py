@@ -10,11 +10,14 @@ from typing import Any
 
 from refigure.data.reference import reference_sha256
 from refigure.errors import UserError
+from refigure.graph import overrides
 from refigure.graph.catalogue import Nullable, settings
 from refigure.graph.paths import placed
 from refigure.graph.reading import Keys, check_name, read_yaml, suggest
 from refigure.graph.spec import digest, without_defaults
 
+QUEUE = ("train", "measure")
+"""Rules whose jobs a cluster's queue gets; all others run where Snakemake does."""
 SOURCE_KEYS = {
     "digits": {},
     "torchvision": {"name": str},
@@ -92,6 +95,7 @@ class Config:
             "device": keys.take("device", str, "auto"),
             "papers": keys.take("papers", list),
             "accepted": keys.take("accepted", list, []),
+            "queue": keys.take("queue", list, list(QUEUE)),
             "sources": dict(keys.take("sources", dict)),
         }
         keys.done()
@@ -105,6 +109,7 @@ class Config:
             user["scale"] = keys.take("scale", str, user["scale"])
             user["device"] = keys.take("device", str, user["device"])
             user["accepted"] = keys.take("accepted", list, user["accepted"])
+            user["queue"] = keys.take("queue", list, user["queue"])
             sources = keys.take("sources", dict, {})
             user["sources"] |= sources
             written_in |= dict.fromkeys(sources, where)
@@ -176,7 +181,8 @@ class Config:
             files.append((file, keys))
             following = keys.take("extends", str, None)
         for file, keys in reversed(files):
-            merged["data"] |= keys.take("data", dict, {})
+            written = keys.take("data", dict, {})
+            merged["data"] = overrides.merged(merged["data"], written, f"{file}: data")
             merged["limits"] |= keys.take("limits", dict, {})
             merged["block"] = keys.take("block", int, merged["block"])
             for stage, asked in keys.take("resources", dict, {}).items():

@@ -10,6 +10,7 @@ from typing import Any
 
 from refigure.errors import UserError
 from refigure.graph.catalogue import CATALOGUE, settings, value_of
+from refigure.graph.overrides import at_scale
 from refigure.graph.reading import Keys, suggest, typed
 from refigure.graph.spec import (
     NAMED,
@@ -215,16 +216,8 @@ def read_experiment(
         UserError: an unknown key, or a value of another type.
     """
     where = f"{file}: {name}"
-    written = {**Keys(written, where).mapping}
-    scales = Keys(written.pop("scales", None), f"{where}.scales")
-    merged = _thawed(written)
-    absent = False
-    for scale in chain:
-        override = dict(Keys(scales.take(scale, dict, None), f"{where}.scales.{scale}").mapping)
-        absent = override.pop("absent", absent)
-        for path, value in override.items():
-            _override(merged, path, value, f"{where}.scales.{scale}")
-    if absent:
+    merged = at_scale(written, chain, where, "base", TOP)
+    if merged.pop("absent", False):
         return None
     keys = Keys(merged, where)
     experiment = Experiment(
@@ -290,6 +283,7 @@ def _thawed(value: Any) -> Any:
 
 
 TOP = (
+    "absent",
     "base",
     "grid",
     "cases",
@@ -302,22 +296,6 @@ TOP = (
     "budget",
     "resources",
 )
-
-
-def _override(merged: dict[str, Any], path: str, value: Any, where: str) -> None:
-    """Set a dotted path: `grid.elr`, `points.pt`, and, for short, `model.k` for `base.model.k`."""
-    parts = path.split(".")
-    if parts[0] not in TOP:
-        parts = ["base", *parts]
-    target = merged
-    for part in parts[:-1]:
-        inner = target.setdefault(part, {})
-        if isinstance(inner, str):
-            inner = target[part] = {"name": inner}
-        if not isinstance(inner, dict):
-            raise UserError(f"{where}: '{path}' goes through '{part}', which is {inner!r}")
-        target = inner
-    target[parts[-1]] = value
 
 
 def _clipped(written: Mapping[str, Any], epochs: int) -> dict[str, Any]:

@@ -102,7 +102,7 @@ class Graph(Publications):
     def report_provenance(self) -> Provenance:
         """What writes the report: its code, its templates and the papers' texts."""
         folder = Path(__file__).parents[1] / "report"
-        templates = [path.read_text() for path in sorted(folder.glob("*.j2"))]
+        templates = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.j2"))]
         texts = {slug: self.paper(slug) for slug in self.built}
         return Provenance(("refigure.report.page",), {"templates": templates, "papers": texts})
 

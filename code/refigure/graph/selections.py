@@ -12,6 +12,7 @@ from typing import Any
 from refigure.errors import UserError
 from refigure.graph.config import Config
 from refigure.graph.experiments import Run, select
+from refigure.graph.overrides import at_scale
 from refigure.graph.reading import Keys, suggest
 from refigure.graph.runs import Runs
 from refigure.graph.spec import canonical, digest
@@ -108,18 +109,14 @@ class Selections(Runs):
     def _selection(self, written: Any, place: str) -> tuple[list[Run], str | None]:
         if isinstance(written, str):
             written = {"from": written}
-        keys = Keys(written, place)
+        self._check_scales(written, place)
+        keys = Keys(at_scale(written, self.scale.chain, place), place)
         names = keys.take("from", (str, list))
         point = keys.take("point", str, None)
         keys.take("predictions", str, None)
-        where = dict(keys.take("where", dict, {}))
+        where = keys.take("where", dict, {})
         carried = keys.take("carry", dict, {})
-        scales = keys.take("scales", dict, {})
         keys.done()
-        self._check_scales(written, place)
-        for scale in self.scale.chain:
-            if scale in scales:
-                where = dict(Keys(scales[scale], f"{place}.scales.{scale}").mapping)
         names = [names] if isinstance(names, str) else names
         runs = [run for name in names for run in self.runs(name, place)]
         runs = select(runs, where, f"{place}.where", self.scale.limits)
@@ -133,7 +130,7 @@ class Selections(Runs):
         for name, (file, written) in self.config.families["probes"].items():
             place = f"{file}: {name}"
             self._check_scales(written, place)
-            keys = Keys(_at_scale(written, self.scale.chain, place), place)
+            keys = Keys(at_scale(written, self.scale.chain, place), place)
             roles, predictions = {}, {}
             for role, selection in _roles(keys.take("of", dict), place).items():
                 parts = selection if isinstance(selection, list) else [selection]
@@ -204,7 +201,7 @@ class Selections(Runs):
         file, written = known[name]
         place = f"{file}: {name}"
         self._check_scales(written, place)
-        keys = Keys(_at_scale(written, self.scale.chain, place), place)
+        keys = Keys(at_scale(written, self.scale.chain, place), place)
         runs = self._runs_of(keys.take("runs", (str, list, dict), {}), "runs", place)
         grid = self._runs_of(keys.take("grid", (str, list, dict), {}), "grid", place)
         arrays = keys.take("arrays", (list, dict), [])
@@ -301,12 +298,3 @@ def _renamed(run: Run, names: Mapping[str, str], place: str) -> Run:
             raise UserError(f"{place}: no axis '{axis}'{suggest(axis, run.axes)}")
     axes = {names.get(axis, axis): value for axis, value in run.axes.items()}
     return replace(run, axes=axes)
-
-
-def _at_scale(written: Any, chain: list[str], place: str) -> dict[str, Any]:
-    """A probe or table with the overrides of the scale's chain, key by key."""
-    merged = dict(Keys(written, place).mapping)
-    scales = Keys(merged.pop("scales", None), f"{place}.scales").mapping
-    for scale in chain:
-        merged |= Keys(scales.get(scale), f"{place}.scales.{scale}").mapping
-    return merged

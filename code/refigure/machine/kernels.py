@@ -68,7 +68,7 @@ def execute(notebook: Path, log: Path, parameters: Mapping[str, Any], folder: Pa
         os.environ["JUPYTER_RUNTIME_DIR"] = os.environ["IPYTHONDIR"] = own
         spec = Path(own) / "kernels" / "python3" / "kernel.json"
         spec.parent.mkdir(parents=True)
-        spec.write_text(json.dumps(_KERNEL))
+        spec.write_text(json.dumps(_KERNEL), encoding="utf-8")
         os.environ["JUPYTER_PATH"] = own
         os.environ["MPLBACKEND"] = "agg"
         os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"

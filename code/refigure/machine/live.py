@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,12 +28,15 @@ class Running:
         rule, name: what it is, in words.
         logs: files it writes its progress to.
         began: seconds, of a clock that only goes on.
+        since: the time of day when it was started: what a log says from before is of an earlier
+            attempt. A job that waits in a queue has not written yet.
     """
 
     rule: str
     name: str
     logs: Sequence[str]
     began: float
+    since: float = 0.0
 
 
 class Live:
@@ -42,6 +47,7 @@ class Live:
         self.took: dict[str, list[float]] = defaultdict(list)
         self.running: dict[int, Running] = {}
         self.started: dict[int, float] = {}
+        self.times: dict[int, float] = {}
         self.done = self.total = self.failed = self.side_by_side = 0
 
     def expect(self, jobs: Mapping[str, int]) -> None:
@@ -52,12 +58,14 @@ class Live:
     def start(self, job: int, now: float) -> None:
         """A job is about to run."""
         self.started[job] = now
+        self.times[job] = time.time()
 
     def announce(self, job: int, rule: str, name: str, logs: Sequence[str]) -> None:
         """What a job that starts is. Those that were not started are of a dry run."""
         if job in self.started:
             words = _DIGEST.sub("", name.rstrip(".").replace("pack ", ""))
-            self.running[job] = Running(rule, words, logs, self.started[job])
+            since = self.times.get(job, 0.0)
+            self.running[job] = Running(rule, words, logs, self.started[job], since)
             self.side_by_side = max(self.side_by_side, len(self.running))
 
     def finish(self, job: int, now: float) -> None:
@@ -79,7 +87,7 @@ class Live:
         head = f"{self.done}/{self.total} jobs"
         if self.failed:
             head += f", {self.failed} failed"
-        told = {job: progress_of(one.logs) for job, one in self.running.items()}
+        told = {job: progress_of(one.logs, one.since) for job, one in self.running.items()}
         told = {job: found for job, found in told.items() if found}
         left = self.left(now, {job: seconds for job, (_, seconds) in told.items()})
         tail = "" if left is None or self.done == self.total else f" | about {duration(left)} left"
@@ -124,10 +132,20 @@ class Live:
         return max(work / max(self.side_by_side, 1), longest)
 
 
-def progress_of(logs: Sequence[str]) -> tuple[int, float] | None:
-    """How far a training job is by its log: percent, and the seconds that are left."""
+CLOCKS_S = 5.0
+"""By which the clocks of a file system and of this machine may differ."""
+
+
+def progress_of(logs: Sequence[str], since: float = 0.0) -> tuple[int, float] | None:
+    """How far a training job is by its log: percent, and the seconds that are left.
+
+    Args:
+        since: time of day; logs that were last written before are passed over.
+    """
     for log in logs:
         with contextlib.suppress(OSError), Path(log).open("rb") as stream:
+            if os.fstat(stream.fileno()).st_mtime < since - CLOCKS_S:
+                continue
             stream.seek(max(0, stream.seek(0, 2) - 2000))
             for line in reversed(stream.read().decode(errors="replace").splitlines()):
                 if found := _TOLD.match(line):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import platform
 import sys
@@ -26,7 +27,7 @@ def release_dead(folder: Path) -> TextIO | None:
     """
     try:
         folder.mkdir(exist_ok=True)
-        alive = (folder / "refigure.alive").open("a+")
+        alive = (folder / "refigure.alive").open("a+", encoding="utf-8")
     except OSError:
         return None
     try:
@@ -37,15 +38,41 @@ def release_dead(folder: Path) -> TextIO | None:
     except OSError:
         alive.close()
         return None
-    alive.seek(0)
-    left = sorted((folder / "locks").glob("*.lock"))
-    if not left or alive.read() == platform.node():
-        for path in left:
-            path.unlink(missing_ok=True)
-        if left:
-            print("refigure: removed the locks of a Snakemake that was killed", file=sys.stderr)
-        alive.truncate(0)
-        alive.write(platform.node())
-        alive.flush()
-    fcntl.flock(alive, fcntl.LOCK_SH)
+    try:
+        alive.seek(0)
+        left = sorted((folder / "locks").glob("*.lock"))
+        if not left or alive.read() == platform.node():
+            for path in left:
+                path.unlink(missing_ok=True)
+            if left:
+                print("refigure: removed the locks of a Snakemake that was killed", file=sys.stderr)
+            alive.truncate(0)
+            alive.write(platform.node())
+            alive.flush()
+        fcntl.flock(alive, fcntl.LOCK_SH)
+    except (OSError, UnicodeError) as error:  # a full disk, another user's lock
+        print(f"refigure: {folder}: locks are left as they are: {error}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            alive.close()
+        return None
     return alive
+
+
+def alone(alive: TextIO | None) -> bool:
+    """Whether the Snakemake that holds this file is the only one of its folder, as far as it shows.
+
+    Args:
+        alive: what `release_dead` returned. None, where the file system knows no locks: nobody can
+            tell, and the answer is no.
+    """
+    if alive is None:
+        return False
+    try:
+        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        fcntl.flock(alive, fcntl.LOCK_SH)  # asking for more gave up what was held
+        return False
+    alive.seek(0)
+    here = alive.read() == platform.node()
+    fcntl.flock(alive, fcntl.LOCK_SH)
+    return here

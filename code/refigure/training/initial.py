@@ -16,7 +16,7 @@ def initial_values(model: Model, spec: Spec) -> dict[str, Tensor]:
     The last layer of `head: {seed, norm}` is drawn from its own seed, equal in all runs that share
     it, and its weight is rescaled to that Frobenius norm; its bias keeps its values.
 
-    Source: three-regimes, section 4.3; `init: uniform_sphere` is variant A8 of section 5.2.
+    Source: three-regimes, section 4.3; `init: uniform_sphere` is A8 of three-regimes, section 5.2.
     """
     stream = stream_of_spec(spec)
     own = spec.head is None or spec.head["seed"] is None

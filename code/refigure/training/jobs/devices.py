@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import os
+import platform
 from pathlib import Path
 
 import torch
@@ -14,7 +16,11 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 _HELD = []  # locks of this process, which the system releases with it
 
 
-def device_of(wanted: str, locks: Path) -> torch.device:
+QUEUED = "REFIGURE_QUEUED"
+"""Set in the environment of jobs that a queue runs: what they asked for they must have."""
+
+
+def device_of(wanted: str, locks: Path, gpus: int = 0) -> torch.device:
     """The device of `auto`, `cpu` or `cuda[:n]`.
 
     `auto` takes a GPU that no other job of this checkout holds, the first where all are taken.
@@ -22,14 +28,20 @@ def device_of(wanted: str, locks: Path) -> torch.device:
 
     Args:
         locks: folder of the lock files, one a GPU.
+        gpus: how many the job has asked its queue for.
 
     Raises:
-        UserError: a GPU is asked for by name and there is none.
+        UserError: a GPU is asked for, by name or of the queue, and torch finds none.
     """
     torch.set_num_threads(1)
     keep_memory()
     if wanted == "auto":
         if not torch.cuda.is_available():
+            if gpus and os.environ.get(QUEUED):
+                raise UserError(
+                    f"the job asked its queue for a GPU, but torch {torch.__version__} finds none"
+                    f" on {platform.node()}; `device: cpu` in config/local.yaml trains without"
+                )
             return torch.device("cpu")
         return torch.device("cuda", free_device(torch.cuda.device_count(), locks))
     try:
@@ -62,12 +74,15 @@ def free_device(count: int, locks: Path) -> int:
         return 0
     locks.mkdir(parents=True, exist_ok=True)
     for device in range(count):
-        lock = (locks / f"gpu-{device}.lock").open("w")
+        # Checkouts are shared by the nodes of a cluster, whose devices have the same numbers.
+        lock = (locks / f"gpu-{platform.node()}-{device}.lock").open("w", encoding="utf-8")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.close()
             continue
+        except OSError:
+            pass  # a file system without locks: nobody can tell who holds what
         _HELD.append(lock)
         return device
     return 0

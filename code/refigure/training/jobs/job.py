@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 import sys
 import time
 from collections import defaultdict
@@ -87,7 +86,10 @@ class Job:
             for stack in self._stacks(missing, data):
                 done = parts.join([done, self._train(stack, data, progress)])
         done.save(self.folder)
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        # The parts stay: Snakemake may yet refuse the pack (a clock that is ahead) and delete it.
+        # `machine.scratch` removes them when the pack is accepted.
+        for state in self.scratch.glob("*.state*"):
+            state.unlink(missing_ok=True)
         progress.end()
 
     def _stacks(self, runs: Sequence[Run], data: Any) -> list[list[Run]]:

@@ -142,7 +142,7 @@ def alone(path: Path, what: str, told: Callable[[], bool], pause_s: float = 1.0)
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = path.open("a+")
+            lock = path.open("a+", encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}") from None
         with lock:

@@ -1,0 +1,258 @@
+"""Faults that users meet outside their data: clocks, environments, folders, downloads."""
+
+from __future__ import annotations
+
+import ast
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Project
+from refigure import cli
+from refigure.data.sources import digest_of
+from refigure.data.text import texts
+from refigure.errors import UserError
+from refigure.explain.timing import Times
+from refigure.files import alone
+from refigure.graph.reading import NAME, check_name
+from refigure.machine.locks import release_dead
+from tiny import checkout
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = "results/tiny/tables/lines.parquet"
+
+
+def called(folder: Path, *words: str, **changed: str | None) -> subprocess.CompletedProcess:
+    """Snakemake as it is called without an activated environment."""
+    environment = {
+        key: value
+        for key, value in {**os.environ, "OMP_NUM_THREADS": "1", **changed}.items()
+        if value is not None
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Path:
+    """A tiny checkout with one table built, by nothing but its own files."""
+    root = checkout(tmp_path_factory.mktemp("faults") / "shop")
+    done = called(root, "-c", "1", "--", TABLE, PATH="/usr/bin:/bin", PYTHONPATH=None)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+def test_neither_an_activated_environment_nor_a_path_is_needed_and_scratch_is_cleared(shop):
+    assert (shop / TABLE).is_file()
+    assert not list((shop / "scratch/tiny").glob("*"))  # Snakemake has accepted the packs
+
+
+def test_code_is_the_checkout_s_own_whatever_is_installed(shop, tmp_path):
+    """A worktree beside the environment's own checkout: what is edited there is what runs."""
+    root = Path(shutil.copytree(shop, tmp_path / "other"))
+    with (root / "code/refigure/tables/sample.py").open("a", encoding="utf-8") as stream:
+        stream.write("\nraise RuntimeError('edited')\n")
+    words = ("-c", "1", "-f", "--", TABLE)
+    for path in (None, str(shop / "code")):
+        done = called(root, *words, PYTHONPATH=path, PATH="/usr/bin:/bin")
+        assert done.returncode != 0
+        log = root / "results/tiny/logs/table/lines.log"
+        assert "RuntimeError: edited" in log.read_text(encoding="utf-8")
+
+
+def test_another_checkout_in_the_environment_is_not_written_to(shop, tmp_path):
+    root = Path(shutil.copytree(shop, tmp_path / "other"))
+    before = (shop / TABLE).stat().st_mtime_ns
+    (root / TABLE).unlink()
+    done = called(root, "-c", "1", "--", TABLE, REFIGURE_ROOT=str(shop))
+    assert done.returncode == 0, done.stderr
+    assert (root / TABLE).is_file() and (shop / TABLE).stat().st_mtime_ns == before
+
+
+def test_it_starts_in_any_folder_and_refuses_results_elsewhere(shop, tmp_path):
+    done = called(tmp_path, "-n", "-s", str(shop / "Snakefile"), "--", TABLE)
+    assert done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr
+    done = called(shop, "-n", "--directory", str(tmp_path), "--", TABLE)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("refigure: ")]
+    assert done.returncode != 0 and "results lie in the checkout" in lines[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_pack_that_snakemake_deletes_for_a_clock_is_not_trained_again(shop, tmp_path):
+    """An input from the future: Snakemake deletes the pack, and the next start takes it up."""
+    root = Path(shutil.copytree(shop, tmp_path / "skewed"))
+    [pack] = [path for path in (root / "results/tiny/packs").iterdir() if "plain" in path.name]
+    held = {path.name: path.read_bytes() for path in pack.iterdir() if path.suffix != ".json"}
+    shutil.rmtree(pack)
+    (root / TABLE).unlink()
+    ahead = time.time() + 7200
+    for path in (root / "results/tiny/data").iterdir():
+        os.utime(path, (ahead, ahead))
+    assert called(root, "-c", "1", "--", TABLE).returncode != 0
+    parts = list((root / "scratch/tiny" / pack.name).glob("part-*"))
+    assert (parts and not pack.is_dir()) or not list(pack.glob("*.parquet"))
+    for path in (root / "results/tiny/data").iterdir():
+        os.utime(path)
+    done = called(root, "-c", "1", "--", TABLE)
+    assert done.returncode == 0, done.stderr
+    log = (root / f"results/tiny/logs/train/{pack.name}.log").read_text(encoding="utf-8")
+    assert "2 of 2 networks adopted" in log
+    assert {name: (pack / name).read_bytes() for name in held} == held
+    assert not (root / "scratch/tiny" / pack.name).exists()
+
+
+# ---------------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize("name", ["my-flowers", "Flowers", "oxford.flowers", "flowers102", "_x"])
+def test_a_name_that_the_configuration_takes_the_rules_take(name):
+    check_name(name, "x")
+    assert "data=NAME" in (ROOT / "rules/common.smk").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("my flowers", "my_flowers"),
+        ("a/b", "a_b"),
+        ("..", ""),
+        ("é", "e"),
+        ("a'b", "a_b"),
+        ("", ""),
+    ],
+)
+def test_another_name_is_refused_with_the_nearest(name, near):
+    with pytest.raises(UserError) as raised:
+        check_name(name, "config/local.yaml: sources")
+    assert (f"; call it '{near}'" in str(raised.value)) == bool(near), NAME
+
+
+@pytest.mark.parametrize("kind", ["sources", "scales", "figures", "claims", "tables", "papers"])
+def test_the_same_rule_holds_for_all_that_is_named(project: Project, kind):
+    name = "my thing"
+    if kind == "sources":
+        project.write("local.yaml", f"sources: {{{name}: {{kind: digits}}}}")
+    elif kind == "scales":
+        project.write(f"scales/{name}.yaml", "extends: demo")
+    elif kind == "papers":
+        shutil.copy(
+            project.root / "config/papers/sample.yaml", project.root / f"config/papers/{name}.yaml"
+        )
+        project.edit("config.papers", [name])
+    elif kind == "tables":
+        project.write("experiments/mine.yaml", f"tables: {{{name}: {{runs: sphere_convnet_c10}}}}")
+    else:
+        project.edit(f"papers/sample.{kind}.{name}", {})
+    with pytest.raises(UserError, match="call it 'my_thing'"):
+        graph = project.graph(name if kind == "scales" else "demo")
+        graph.config.user, graph.config.families, graph.config.papers  # noqa: B018
+
+
+# ---------------------------------------------------------------------- housekeeping
+
+
+def test_a_disk_that_may_not_be_written_costs_a_line(monkeypatch, capsys, tmp_path):
+    times = Times.__new__(Times)
+    times.path, times._timed, times._refused = Path("/proc/none/timing.json"), {}, False
+    times._store()
+    times._store()
+    assert capsys.readouterr().err.count("the timings are not kept") == 1
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("refigure.machine.locks.platform.node", full)
+    assert release_dead(tmp_path) is None
+    assert "locks are left as they are" in capsys.readouterr().err
+    monkeypatch.setattr("fcntl.flock", full)
+    with alone(tmp_path / "x.lock", "x"):
+        pass
+
+
+def test_one_fetches_and_the_others_wait(tmp_path, capsys):
+    asked = []
+
+    class Slow(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            for _ in range(5):
+                self.wfile.write(b"part ")
+                time.sleep(0.1)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    (tmp_path / "whole").write_bytes(b"part " * 5)
+    file = {"url": f"http://127.0.0.1:{server.server_port}/x"}
+    file["sha256"] = digest_of(tmp_path / "whole")
+    source = {"kind": "download", "terms": None, "files": {"x.txt": file}}
+    found = []
+    jobs = [
+        threading.Thread(target=lambda: found.append(texts.read(source, tmp_path / "cache")))
+        for _ in range(4)
+    ]
+    for job in jobs:
+        job.start()
+        time.sleep(0.05)
+    for job in jobs:
+        job.join()
+    server.shutdown()
+    assert found == [{"x.txt": b"part " * 5}] * 4 and asked == ["/x"]
+    assert capsys.readouterr().out.count("waits for its end") == 3
+
+
+# ---------------------------------------------------------------------- encodings
+
+
+BINARY = {
+    "tarfile",
+    "Image",
+    "zipfile",
+    "gzip",
+    "bz2",
+    "lzma",
+    "os",
+    "archive",
+    "_File",
+    "webbrowser",
+}
+
+
+def test_all_text_is_read_and_written_as_utf8():
+    wrong = []
+    for path in sorted((ROOT / "code").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            owner = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
+            keys = {key.arg for key in node.keywords}
+            modes = [one.value for one in node.args if isinstance(one, ast.Constant)]
+            modes += [key.value.value for key in node.keywords if key.arg == "mode"]
+            text = not any(isinstance(mode, str) and "b" in mode for mode in modes)
+            bare = name in ("read_text", "write_text") and owner
+            opened = name == "open" and text and owner.split(".")[-1] not in BINARY
+            if (bare or opened) and "encoding" not in keys and "utf-8" not in modes:
+                wrong.append(f"{path.name}:{node.lineno}: {ast.unparse(node)[:60]}")
+    assert not wrong
+
+
+def test_a_name_that_no_terminal_shows_is_one_line(tmp_path, capsys):
+    assert cli.main(["--root", str(tmp_path / "a\udce9\nb"), "show"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("refigure: ")
