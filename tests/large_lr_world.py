@@ -22,7 +22,7 @@ BARRIER = [60, 0.1, 0, 0.2, 0.3, 5, 10, 20, 70, 75]
 MID = [17, 19, 25, 40, 38, 30, 20, 18, 16, 16]
 
 
-def noise(plr: float, seed: int, *more: float, scale: float = 0.2) -> float:
+def noise(plr: float, seed: int, *more: float, scale: float = 0.1) -> float:
     """A small number that follows from what it is for."""
     key = [seed, int(plr * 1e6), *(int(value * 1e6) for value in more)]
     return float(np.random.default_rng(key).standard_normal() * scale)
@@ -152,7 +152,16 @@ def features(setup: str = "convnet_c10", seeds: int = 4) -> pd.DataFrame:
     best = {"1": 55.0, "2A": 72.0, "2B": 56.0, "3": 52.8}
     step = {"1": 0.4, "2A": 2.5, "2B": 0.5, "3": 0.3}
     rows = [
-        (setup, plr, seed, stage, rank, level + noise(plr, seed, rank, len(stage)), 50.0)
+        (
+            setup,
+            plr,
+            f"ticks_{seed}",
+            seed,
+            stage,
+            rank,
+            level + noise(plr, seed, rank, len(stage)),
+            50.0,
+        )
         for plr, name in REGIME.items()
         for seed in range(seeds)
         for stage in ("pt", "swa5", "ft_low", "ft_high")
@@ -163,13 +172,12 @@ def features(setup: str = "convnet_c10", seeds: int = 4) -> pd.DataFrame:
 
 
 def sharpness() -> pd.DataFrame:
-    """Runs of three PLRs, of which two have opposite slopes; and of regime 1."""
+    """Runs of three PLRs, of which two have equal errors and sharpness apart; and of regime 1."""
     rows = []
-    for plr, regime, slope in ((1e-3, "1", 0), (2e-2, "2A", 3), (3e-2, "2A", -3), (5e-2, "2B", 0)):
+    for plr, regime, sharp in ((1e-3, "1", 1), (2e-2, "2A", 1), (3e-2, "2A", 2), (5e-2, "2B", 1)):
         for number, lr in enumerate((1e-3, 3e-3, 1e-2)):
             for seed in range(3):
-                error = 18 + slope * number + 0.1 * seed
-                rows.append(
-                    ("convnet_c10", regime, plr, lr, seed, 0.1, 20.0, 0.1, 1.0 + number, error)
-                )
+                error = 18 + number + 0.1 * noise(plr, seed, lr)
+                level = sharp * (1 + 0.1 * number)
+                rows.append(("convnet_c10", regime, plr, lr, seed, 0.1, 20.0, 0.1, level, error))
     return pd.DataFrame(rows, columns=list(large_lr.SHARPNESS)).astype(large_lr.SHARPNESS)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from refigure.claims import large_lr as claims
+from refigure.claims.large_lr import practice as claims
 from refigure.claims.verdict import threshold_at
 from refigure.graph.lookups import function_of
 from refigure.tables import large_lr
@@ -44,7 +44,10 @@ def decide(slug: str, name: str, tables: dict[str, pd.DataFrame]):
     claim = PAPERS[slug]["claims"][name]
     options = dict(claim.get("options", {}))
     for key, value in options.pop("thresholds", {}).items():
-        options[key] = threshold_at(value, "demo")
+        options[key] = threshold_at(value, "paper")
+    if "objects" in options:
+        # Large, so that predicates are tested; what a small test set does has its own test.
+        options["objects"] = 1e6
     frames = {
         key: tables[key.split("_")[0] if key not in tables else key] for key in claim["tables"]
     }
@@ -117,7 +120,7 @@ SPOILED = {
         "C4", "finetuned", "plr > 0.01 and plr < 0.2", "test_accuracy",
         lambda old: np.tile([80.0, 80.7], len(old) // 2)),
     "a barrier in 2A": (
-        "C5a", "geometry", "plr == 0.03 and pair == 'swa-low'", "test_barrier", 8.0),
+        "C5a", "geometry", "plr == 0.02 and pair == 'swa-low'", "test_barrier", 8.0),
     "barriers fall with the rate": (
         "C5b", "geometry", "plr > 0.03", "train_barrier", lambda old: 100 - old),
     "regime 3 has no barrier": ("C5b", "geometry", "plr == 1", "train_barrier", 3.0),
@@ -142,9 +145,8 @@ SPOILED = {
     "regime 1 has a wide gap": ("C6c", "features", "rank == 8 and plr <= 0.01", "accuracy", 30.0),
     "the low rate repairs": (
         "C10", "norms", "stage == 'ft_low'", "log10_share", lambda old: -2 + (old + 2) / 40),
-    "sharpness tells the error": (
-        "C12", "sharpness", "regime != '1'", "test_error",
-        lambda old: np.tile(np.repeat([15, 16, 17], 3), 3)),
+    "sharpness is everywhere the same": (
+        "C12", "sharpness", "regime != '1'", "sharpness", 1.0),
     "small rates are as good": (
         "B1", "pretrained", "plr == 0.003", "test_accuracy", lambda old: old + 9),
     "most of regime 2 is optimal": (
@@ -152,7 +154,7 @@ SPOILED = {
     "averages want another rate": (
         "B3", "averaged", "plr == 0.12", "test_accuracy", lambda old: old + 60),
     "averages of 2B are good": (
-        "B5", "averaged", "plr > 0.06 and plr < 0.2", "test_accuracy", 81.0),
+        "B5", "averaged", "plr > 0.06 and plr < 0.2", "test_accuracy", 90.0),
     "regime 3 is a good start": (
         "B6", "finetuned", "plr == 1 and flr == 0.01", "test_accuracy", 84.0),
     "a barrier between fine-tuned ends": (
@@ -180,7 +182,7 @@ def test_another_best_cell_within_two_standard_errors_leaves_it_open(tables):
     noisy = changed(lift, "finetuned", "plr == 0.05 and seed < 2", "test_accuracy", 81.6)
     finding = decide("where-large-lrs", "C2", noisy)
     assert finding.verdict == "undecided"
-    assert "best in 2A less best of all" in finding.reason
+    assert "2A (PLR 0.03) - 2B (PLR 0.05): within" in finding.reason
 
 
 def test_without_regime_2_nothing_of_2a_can_be_told_and_without_2a_it_fails(tables):

@@ -1,8 +1,9 @@
 """What the claims of the two recurrent papers share: tasks, methods, and differences seed by seed.
 
 Predicates read the table of networks (`tables.rnn.networks`): one row a task, method and seed, at
-the epoch that the papers report. With at least three seeds "less" means by more than 2 standard
-errors (sparse-gated-rnn, section 2); "at most" is read as written.
+the epoch that the papers report. "Less" and "at most" must be shown by more than their errors. A
+network in which nothing survives, or that is no better than a guess, shows nothing of a structure
+(`sound`); one that fails while it still improves shows nothing of where it would end (`finished`).
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from refigure.claims.statistics import (
+    Estimate,
+    paired,
+)
 from refigure.claims.verdict import (
     ABSENT,
     FAILS,
     HOLDS,
     UNDECIDED,
-    Estimate,
     Finding,
     all_of,
+    given,
     missing,
-    paired,
     part_of,
 )
 
@@ -91,7 +95,7 @@ def most(findings: Mapping[str, Finding], tasks: Sequence[str], needed: int) -> 
     """A claim about at least `needed` of the tasks that it names.
 
     It holds where as many hold, and fails where too many fail for that, whatever the tasks that
-    are not at hand would say; where some are not at hand it is at most undecided.
+    are not at hand would say.
 
     Args:
         findings: of the tasks at hand.
@@ -117,8 +121,63 @@ def most(findings: Mapping[str, Finding], tasks: Sequence[str], needed: int) -> 
     )
     joined = all_of(*findings.values())
     told = f"needed in {needed:g} of {len(tasks)}: {told}"
-    joined = replace(joined, verdict=verdict, reason=told)
-    return part_of(counted(joined), list(findings), tasks)
+    absent = [task for task in tasks if task not in findings]
+    if absent:
+        told += f"; without {', '.join(absent)}"
+        if verdict != UNDECIDED:
+            told += ", which cannot change it"
+    return counted(replace(joined, verdict=verdict, reason=told))
+
+
+def sound(networks: pd.DataFrame, task: str, methods: Sequence[str], finding: Finding) -> Finding:
+    """The finding, unless a network of the methods has collapsed.
+
+    A network has where no unit or no gate survives; where the table has the metric of a trivial
+    guess (`metric_trivial`), also one that is no better.
+    """
+    premises = {}
+    for method in methods:
+        own = networks[(networks["task"] == task) & (networks["method"] == method)]
+        dead = pd.Series(False, index=own.index)
+        for column in ("n_h", "n_gates"):
+            if column in own:
+                dead |= own[column] == 0
+        if "metric_trivial" in own:
+            sign = 1 if task in CLASSIFICATION else -1
+            dead |= sign * (own["test"] - own["metric_trivial"]) <= 0
+        premises[f"collapsed: {task} {method}"] = not dead.any()
+    return given(premises, finding)
+
+
+def finished(networks: pd.DataFrame, task: str, method: str, finding: Finding) -> Finding:
+    """The finding, unless it fails while the network still improved at its last epoch.
+
+    Such a run has not shown what it would come to (its best epoch is its last one in more than half
+    of the seeds).
+    """
+    own = networks[(networks["task"] == task) & (networks["method"] == method)]
+    if finding.verdict != FAILS or not {"best_epoch", "epochs"} <= set(own):
+        return finding
+    improving = (own["best_epoch"] >= own["epochs"]).mean() > 0.5
+    return given({f"{task} {method} still improves at its last epoch": not improving}, finding)
+
+
+def tested(
+    lost: Estimate | None, networks: pd.DataFrame, task: str, methods: Sequence[str], objects: float
+) -> Estimate | None:
+    """A difference of accuracies with the error of the documents that all seeds share.
+
+    Args:
+        lost: of two methods.
+        networks: of `tables.rnn.networks`.
+        task: whose documents.
+        methods: the two.
+        objects: documents of the test set; 0 where the error is not known.
+    """
+    if lost is None or not objects:
+        return lost
+    errors = [100 - by_seed(networks, task, method, "test").mean() for method in methods]
+    return lost.tested_on(int(objects), *errors)
 
 
 def _reasons(findings: Iterable[Finding]) -> str:

@@ -8,34 +8,40 @@ where the runs of all its seeds do, so that a rate on a border decides nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from refigure.claims.statistics import (
+    Comparison,
+    Estimate,
+    by_replicate,
+    cells,
+    compare_best,
+    estimate,
+    over_seeds,
+    spearman,
+)
 from refigure.claims.verdict import (
     ABSENT,
     HOLDS,
-    Estimate,
+    Exact,
     Finding,
     above,
     all_of,
     at_least,
     at_most,
     below,
-    exact,
-    finite_or_none,
     missing,
     monotone,
-    over_seeds,
-    paired,
+    never,
     part_of,
     recorded,
-    spearman,
+    unanimous,
     within,
 )
-from refigure.tables.sphere import best_cells, borders, majority, regime_at
+from refigure.tables.sphere import borders, majority, regime_at
 
 LEVELS = {"train_loss": "loss", "effective_gradient_norm": "gradient norm"}
 
@@ -56,19 +62,16 @@ def three_regimes(regimes: pd.DataFrame, families: Sequence[str], count: float) 
         return missing(ABSENT)
     findings = []
     for family, runs in own.groupby("family", sort=False):
-        answers = [
-            float(
+        answers = {
+            seed: bool(
                 labels.sort_values("rate")["regime"].is_monotonic_increasing
                 and all((labels["regime"] == regime).sum() >= count for regime in (1, 2, 3))
             )
-            for _, labels in runs.groupby("seed")
+            for seed, labels in runs.groupby("seed")
             if len(labels) == runs["rate"].nunique()
-        ]
-        name = f"{family}: share of seeds with three regimes"
-        share = at_least(Estimate.of(answers, "seeds"), 1, name=name)
-        if share.verdict == HOLDS:
-            share = replace(share, reason="")  # all seeds agree: at the bound there is no doubt
-        findings.append(share)
+        }
+        by_seed = pd.Series(answers, index=pd.Index(answers, name="seed"))
+        findings.append(unanimous(by_seed, name=f"{family}: share of seeds with three regimes"))
         edges = borders(runs).query("seed == -1").iloc[0]
         noted = {"last_r1": "last R1", "first_r2": "first R2", "last_r2": "last R2"}
         noted |= {"first_r3": "first R3", "epochs": "epochs"}
@@ -103,9 +106,9 @@ def better_within_r1(
         known = None if None in by_seed else Estimate.of(by_seed, "seeds")
         findings.append(at_most(known, correlation, name=f"rank correlation of ELR and {name}"))
     norms = equal_loss[(equal_loss["family"] == family) & equal_loss["elr"].isin(runs["rate"])]
-    sharpness = _by_rate(norms, "elr", "effective_gradient_norm_at_common_loss")
     name = "gradient norm at equal loss, ELR"
-    return all_of(*findings, monotone(sharpness, "decreasing", ties=0, name=name))
+    column = "effective_gradient_norm_at_common_loss"
+    return all_of(*findings, _trend(norms, "elr", column, "decreasing", 0, name))
 
 
 def equilibrium_levels(
@@ -128,15 +131,15 @@ def equilibrium_levels(
         # One tie is allowed, so two ELRs would show nothing.
         return missing(f"{runs['rate'].nunique()} of at least 3 core ELRs in regime 2")
     slopes = _by_rate(runs, "rate", "loss_slope")
-    losses = _by_rate(runs, "rate", "train_loss_half")
-    norms = _by_rate(runs, "rate", "effective_gradient_norm_half")
     return all_of(
         *(
-            within(moved, -slope, slope, name=f"log loss, ELR {elr}")
+            within(moved, -slope, slope, name=f"drift of log loss, ELR {elr}")
             for elr, moved in slopes.items()
         ),
-        monotone(losses, "increasing", ties=ties, name="loss, ELR"),
-        monotone(norms, "decreasing", ties=ties, name="gradient norm, ELR"),
+        _trend(runs, "rate", "train_loss_half", "increasing", ties, "loss, ELR"),
+        _trend(
+            runs, "rate", "effective_gradient_norm_half", "decreasing", ties, "gradient norm, ELR"
+        ),
     )
 
 
@@ -207,8 +210,8 @@ def slow_border(convergence_times: pd.DataFrame, exponent: float) -> Finding:
     ELR at which it diverges.
 
     Decided on the ELRs at which every seed has converged within the cap; that others have not
-    agrees with the claim. The exponent is fitted seed by seed, and is not determined unless an ELR
-    above all of those was tried: ELR* lies at most there.
+    agrees with the claim. The exponent is fitted seed by seed. A run that is slower than the cap
+    has not diverged, so that ELR* is not bounded by it.
 
     Args:
         convergence_times: of `tables.sphere.convergence_times`.
@@ -220,33 +223,29 @@ def slow_border(convergence_times: pd.DataFrame, exponent: float) -> Finding:
     whole = convergence_times[by_elr.transform("count") == by_elr.transform("size")]
     if whole["elr"].nunique() < 4:
         return missing("fewer than 4 ELRs converge within the cap")
-    times = _by_rate(whole, "elr", "epochs_to_converge")
-    grows = monotone(times, "increasing", ties=0, name="epochs to converge, ELR")
-    beyond = convergence_times["elr"][convergence_times["elr"] > whole["elr"].max()].min()
-    if np.isnan(beyond):
-        return all_of(grows, missing("no ELR seen beyond the border"))
+    name = "epochs to converge, ELR"
+    grows = _trend(whole, "elr", "epochs_to_converge", "increasing", 0, name)
     fitted = [
-        fit_exponent(seed["elr"], seed["epochs_to_converge"], beyond)
-        for _, seed in whole.groupby("seed")
+        fit_exponent(seed["elr"], seed["epochs_to_converge"]) for _, seed in whole.groupby("seed")
     ]
     if np.isnan(fitted).any():
         return all_of(grows, missing("exponent not determined: ELR* is at an end of its search"))
     return all_of(grows, above(Estimate.of(fitted, "seeds"), exponent, name="exponent"))
 
 
-def fit_exponent(elrs: Sequence[float], epochs: Sequence[float], beyond: float) -> float:
+def fit_exponent(elrs: Sequence[float], epochs: Sequence[float], reach: float = 3.0) -> float:
     """p of epochs = c (ELR* - ELR)^-p, by least squares of log epochs.
 
-    ELR* is searched between the largest ELR and the one beyond. Where it fits best at an end, the
+    ELR* is searched from the largest ELR to a multiple of it. Where it fits best at an end, the
     times are no power of a distance within: NaN.
 
     Args:
         elrs: that converge, at least 4.
         epochs: of each, positive.
-        beyond: the smallest ELR above them that did not converge, which bounds ELR*.
+        reach: the multiple.
     """
     elrs, logs = np.asarray(elrs, float), np.log(np.asarray(epochs, float))
-    searched = elrs.max() + (beyond - elrs.max()) * np.geomspace(1e-4, 1, 400)
+    searched = elrs.max() * (1 + (reach - 1) * np.geomspace(1e-4, 1, 400))
     residuals, exponents = [], []
     for critical in searched:
         distance = np.log(critical - elrs)
@@ -262,31 +261,36 @@ def better_optima(
     finetuned: pd.DataFrame,
     families: Sequence[str],
     converged_loss: float,
+    objects: float = 0,
 ) -> Finding:
-    """C7: fine-tuning from regime 2 ends at a lower test error than the best run of regime 1, by
-    more than 2 standard errors over the seeds.
+    """C7: fine-tuning from regime 2 ends at a lower test error than the best run of regime 1.
 
-    Judged on the `tables.sphere.best_cells`, seed by seed. Families of one seed decide nothing
-    where another has more; they are recorded.
+    Cells are those of `tables.sphere.best_cells`: all of their seeds in regime 1, or started in
+    regime 2, and converged. Each side's best is chosen by the other seeds. Families of one seed
+    decide nothing where another has more; they are recorded.
 
     Args:
         regimes: of `tables.sphere.regimes`.
         finetuned: of `tables.sphere.finetuned`.
         families: named in the claim.
         converged_loss: final train loss of a converged run.
+        objects: of the test set; 0: its error is not counted.
     """
     if not len(finetuned):
         return missing(ABSENT)
     findings = {}
     for family in families:
-        alone, tuned = best_cells(regimes, finetuned, family, converged_loss)
-        ((elr,), before), ((plr, target), after) = alone, tuned
-        seeds = before.index.intersection(after.index)
-        if not len(seeds):
+        comparison = _best_optima(regimes, finetuned, family, converged_loss)
+        gain = comparison.gain
+        if gain is None:
             continue
-        gain = paired(before[seeds], after[seeds], "seeds")
-        name = f"{family}: gain in test error, {plr:g} then {target:g} against {elr:g}"
-        findings[family] = above(gain, 0, name=name, clearly=True)
+        if objects:
+            levels = comparison.inside_level, comparison.outside_level
+            gain = gain.tested_on(int(objects), *levels)
+        plr, target = comparison.inside
+        name = f"{family}: gain in test error, {plr:g} then {target:g}"
+        name += f" against {_first(comparison.outside):g}"
+        findings[family] = above(gain, 0, name=name)
     if not findings:
         return missing("no fine-tuned run from regime 2 has converged")
     single = {family for family, finding in findings.items() if _seeds(finding) == 1}
@@ -294,7 +298,7 @@ def better_optima(
         return all_of(*findings.values())
     return all_of(
         *(
-            exact(True, numbers=finding.numbers, reason=f"{family} has 1 seed and decides nothing")
+            Finding(HOLDS, f"{family} has 1 seed and decides nothing", finding.numbers)
             if family in single
             else finding
             for family, finding in findings.items()
@@ -334,9 +338,9 @@ def toy_thresholds(
     kind = toy_borders["quantity"].str.split(" at ").str[0]
     errors = toy_borders["relative_error"].groupby(kind, sort=False).max()
     return all_of(
-        below(small["loss_max"].max(), loss, name="largest F below the threshold"),
-        at_most(wrong[is_near].max(), near, name=f"difference to theory up to {near_to:g}"),
-        at_most(wrong[is_far].max(), far, name=f"difference to theory up to {far_to:g}"),
+        below(Exact(small["loss_max"].max()), loss, name="largest F below the threshold"),
+        at_most(_largest(wrong[is_near]), near, name=f"difference to theory up to {near_to:g}"),
+        at_most(_largest(wrong[is_far]), far, name=f"difference to theory up to {far_to:g}"),
         *(recorded(f"{name}: largest relative error", error) for name, error in errors.items()),
     )
 
@@ -358,7 +362,7 @@ def equal_steps(toy_levels: pd.DataFrame, spread: float) -> Finding:
         return missing(ABSENT)
     worst = second.loc[second["step_spread"].idxmax()]
     return below(
-        worst["step_spread"],
+        Exact(worst["step_spread"]),
         spread,
         name=f"largest spread, at alpha {worst['alpha']} and product {worst['product']:g}",
     )
@@ -375,9 +379,9 @@ def conventional(
     an equilibrium inside regime 2.
 
     The ELR of a jump is that of the epoch measured before its onset: see `tables.decay.jumps`. It
-    is bounded from below only; its ratio to the last ELR of regime 1 is recorded. The sphere's grid
-    tells the interval of regime 2 up to its gaps: it is taken from the last ELR of regime 1 to the
-    first of regime 3.
+    is bounded from below only; its ratio to the last ELR of regime 1 is recorded. Regime 2 reaches
+    from its first ELR to its last; a run that settles in a gap of the grid, between regimes, leaves
+    it open.
 
     Args:
         regimes: of `tables.sphere.regimes`, holding M1.
@@ -391,15 +395,20 @@ def conventional(
         return missing(ABSENT)
     edges = borders(own).query("seed == -1").iloc[0]
     last_r1, first_r3 = edges["last_r1"], edges["first_r3"]
-    if not np.isfinite([last_r1, first_r3]).all():
+    first_r2, last_r2 = edges["first_r2"], edges["last_r2"]
+    if not np.isfinite([last_r1, first_r2, last_r2, first_r3]).all():
         return missing("M1 does not show all three regimes")
     findings = []
     if len(jumps):
-        onsets = jumps["elr_before"]
-        smallest, middle = finite_or_none(onsets.min()), finite_or_none(onsets.median())
+        onsets = jumps["elr_before"].dropna()
+        early = int((onsets < onset_share * last_r1).sum())
+        logs = jumps.assign(log_ratio=np.log(jumps["elr_before"] / last_r1)).dropna(
+            subset="log_ratio"
+        )
+        ratio = estimate(logs.set_index(["run", "jump"])["log_ratio"]) if len(logs) else None
         findings += [
-            at_least(smallest, onset_share * last_r1, name="smallest ELR at a jump"),
-            at_least(middle, last_r1, name=f"median ELR at {len(onsets)} jumps"),
+            never(early, len(onsets), name=f"jumps below {onset_share:g} of the last ELR of R1"),
+            at_least(ratio, 0, name=f"log ELR at {len(onsets)} jumps over the last of R1"),
         ]
         for jump in jumps.itertuples():
             name = f"ELR before jump {jump.jump} over last R1, {_run_name(jump)}"
@@ -409,17 +418,58 @@ def conventional(
     settled = runs[
         (runs["jumps"] == 0) & runs["stationary"] & (runs["trailing_loss"] > stationary_loss)
     ]
+    elrs = settled["trailing_elr"]
+    outside = int(((elrs <= last_r1) | (elrs >= first_r3)).sum())
+    in_gap = int(((elrs < first_r2) | (elrs > last_r2)).sum()) - outside
+    findings.append(never(outside, len(settled) - in_gap, name="settled runs outside regime 2"))
     for run in settled.itertuples():
-        name = f"settled ELR, {_run_name(run)}"
-        findings.append(within(finite_or_none(run.trailing_elr), last_r1, first_r3, name=name))
-    if not len(settled):
-        findings.append(missing("no run without jumps is stationary"))
+        findings.append(recorded(f"settled ELR, {_run_name(run)}", run.trailing_elr))
+    if in_gap:
+        reason = f"{in_gap} settled runs lie in a gap of the grid, between regimes"
+        findings.append(missing(reason))
     return all_of(*findings)
 
 
 def _in_regime(runs: pd.DataFrame, regime: int) -> pd.DataFrame:
     """The runs at the rates where all seeds are in one regime."""
     return runs[(runs["regime"] == regime).groupby(runs["rate"]).transform("all")]
+
+
+def _trend(
+    runs: pd.DataFrame, rate: str, column: str, direction: str, ties: int, name: str
+) -> Finding:
+    """Monotone in the rate; the ends are compared seed by seed."""
+    values = _by_rate(runs, rate, column)
+    rates = sorted(runs[rate].unique())
+    ends = None
+    if len(rates) > 1:
+        last, first = (
+            by_replicate(runs[runs[rate] == end], column) for end in (rates[-1], rates[0])
+        )
+        ends = estimate((last - first).dropna())
+    return monotone(values, direction, ties=ties, name=name, ends=ends)
+
+
+def _best_optima(
+    regimes: pd.DataFrame, finetuned: pd.DataFrame, family: str, converged_loss: float
+) -> Comparison:
+    """The best fine-tuned cell beside the best of regime 1, by test error."""
+    alone = regimes[regimes["family"] == family]
+    counts = (alone["regime"] == 1) & (alone["final_train_loss"] < converged_loss)
+    alone = alone[counts.groupby(alone["elr"]).transform("all")]
+    tuned = finetuned[finetuned["family"] == family]
+    counts = tuned["converged"].astype(bool) & (tuned["start_regime"] == 2)
+    tuned = tuned[counts.groupby([tuned["plr"], tuned["elr"]]).transform("all")]
+    inside = cells(tuned, ["plr", "elr"], "test_error")
+    return compare_best(inside, cells(alone, ["elr"], "final_test_error"), largest=False)
+
+
+def _first(cell: object) -> float:
+    return float(cell[0] if isinstance(cell, tuple) else cell)
+
+
+def _largest(values: pd.Series) -> Exact | None:
+    return Exact(values.max()) if len(values) else None
 
 
 def _core(runs: pd.DataFrame, share: float) -> pd.DataFrame:

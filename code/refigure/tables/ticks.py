@@ -1,8 +1,9 @@
 """Tables of the synthetic task, and of bands whose border is moved.
 
 Runs differ by data set and seed; the tables number them through, and what is called `seed` there is
-such a run, so that standard errors are over runs. Functions of the same names in `tables.large_lr`
-do the rest, for the one setup "ticks".
+such a run. Features keep the data set beside it: seeds of one share its points, its test set and
+the last layer, so that claims count data sets. Functions of the same names in `tables.large_lr` do
+the rest, for the one setup "ticks".
 
 Source: specification where-large-lrs, sections 5.2 to 5.6 and 6.6.
 """
@@ -22,6 +23,7 @@ SETUP = "ticks"
 FEATURES = {
     "setup": str,
     "plr": float,
+    "data": str,
     "seed": "int64",
     "stage": str,
     "rank": "int64",
