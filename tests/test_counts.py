@@ -1,14 +1,18 @@
 """The runs of all ten papers at the papers' own scale, against what their pages list."""
 
+import json
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from refigure.graph.catalogue import import_entry
 from refigure.graph.config import Config
 from refigure.graph.experiments import Run
 from refigure.graph.lookups import Graph
 from refigure.graph.spec import canonical
+
+REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
 
 SHA256 = "0" * 64
 TICKS = 23
@@ -265,6 +269,38 @@ def test_contrastive_memorization_has_thirty_networks_a_method_and_two_more(grap
     assert count(graph, "supervised_long", "random_labels_long") == 2
     for name in ("supervised_long", "random_labels_long"):
         assert graph.runs(name)[0].spec.start["take"] == "state"
+
+
+def test_rates_of_contrastive_memorization_are_those_of_the_released_scheduler(graph):
+    path = REFERENCE / "contrastive_schedules.json"
+    if not path.exists():
+        pytest.skip(f"no {path}")
+    known = json.loads(path.read_text())["factor_of_the_initial_learning_rate_in_epoch_1_2_..."]
+    names = {
+        "simclr": "simclr_200_epochs_T_max_195_stepped_from_epoch_10_on",
+        "supervised": "supervised_50_epochs_T_max_200",
+    }
+    for name, key in names.items():
+        spec = graph.runs(name)[0].spec
+        factor = import_entry("schedule", spec.schedule["name"]).build(spec.schedule, spec.epochs)
+        assert [factor(epoch) for epoch in range(spec.epochs)] == pytest.approx(
+            known[key], abs=1e-9
+        )
+
+
+def test_objects_without_augmentation_are_looked_at_once(graph):
+    wanted = graph.owned[1]
+    for name in ("random_labels", "random_labels_long"):
+        for run in graph.runs(name):
+            assert run.spec.augment is None
+            views = [json.loads(record)["views"] for record in wanted[run.id].records]
+            assert views == [1]
+
+
+def test_tuning_holds_the_tuned_number_of_epochs(graph):
+    for name, tuned in (("byol", 25), ("supervised", 25), ("swin", 102)):
+        assert tuned in values(graph, f"transfer_{name}_tuning", "epochs")
+        assert {run.spec.epochs for run in graph.runs(f"transfer_{name}")} == {tuned}
 
 
 def test_the_recurrent_papers_have_20_networks_a_seed_of_which_8_serve_both(graph):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import drawing
@@ -285,34 +285,127 @@ def test_every_notebook_draws_a_figure():
     }
 
 
-KERNEL = """
+DRAW = """
 import json, sys
 from pathlib import Path
-from refigure.machine.kernels import execute
+from refigure.machine.notebooks import execute
 execute(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]), Path.cwd())
 """
 
 
-def test_eight_kernels_start_together(folder, tmp_path):
-    """Four at a time, over unix sockets; torch, scipy and seaborn stay out of the kernels."""
-    figures = ["fig1", "fig_border", "fig_r3_walk", "tab_regimes"] * 2
+def executed(notebook: dict, given: dict, folder: Path, **environment: str) -> subprocess.Popen:
+    """A notebook executed by a process of its own, from `in.ipynb` to `out.ipynb` of a folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / "in.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    command = [sys.executable, "-c", DRAW, "in.ipynb", "out.ipynb", json.dumps(given)]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+def cells(*sources: str) -> dict:
+    """A notebook of some cells, after one tagged `parameters`."""
+    made = [
+        {
+            "cell_type": "code",
+            "id": f"cell{number}",
+            "metadata": {"tags": ["parameters"] if number == 0 else []},
+            "source": source,
+            "outputs": [],
+            "execution_count": None,
+        }
+        for number, source in enumerate(["value = 1", *sources])
+    ]
+    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    return {"cells": made, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+
+
+def test_figures_import_no_library_that_they_do_not_need(folder, tmp_path):
+    """torch, scipy and seaborn stay out: each would take longer to load than a figure to draw."""
+    source = NOTEBOOKS / f"{FIGURES['fig1']['notebook']}.ipynb"
+    notebook = json.loads(source.read_text(encoding="utf-8"))
     probe = "import sys; print(sorted({'torch', 'scipy', 'seaborn', 'sklearn'} & set(sys.modules)))"
+    notebook["cells"].append(dict(notebook["cells"][-1], id="probe", source=probe))
+    given = drawing.parameters(FIGURES["fig1"], folder / "full", tmp_path / "figure")
+    done = executed(notebook, given, tmp_path / "own")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "figure.pdf").is_file()
+    kept = json.loads((tmp_path / "own/out.ipynb").read_text(encoding="utf-8"))
+    assert "".join(kept["cells"][-1]["outputs"][0]["text"]) == "[]\n"
 
-    def one(number: int) -> dict:
-        own = tmp_path / str(number)
-        own.mkdir()
-        source = NOTEBOOKS / f"{FIGURES[figures[number]]['notebook']}.ipynb"
-        notebook = json.loads(source.read_text())
-        cell = dict(notebook["cells"][-1], id="probe", source=probe)
-        notebook["cells"].append(cell)
-        (own / "in.ipynb").write_text(json.dumps(notebook))
-        given = drawing.parameters(FIGURES[figures[number]], folder / "full", own / "figure")
-        command = [sys.executable, "-c", KERNEL, own / "in.ipynb", own / "out.ipynb"]
-        subprocess.run([*command, json.dumps(given)], check=True, capture_output=True)
-        return json.loads((own / "out.ipynb").read_text())
 
-    with ThreadPoolExecutor(4) as pool:
-        executed = list(pool.map(one, range(8)))
-    for number, notebook in enumerate(executed):
-        assert (tmp_path / str(number) / "figure.pdf").is_file()
-        assert notebook["cells"][-1]["outputs"][0]["text"] == ["[]\n"]
+def test_outputs_of_cells_are_kept_in_order(tmp_path):
+    done = executed(
+        cells("print(value)\nvalue + 1", "import sys; print(3, file=sys.stderr)"),
+        {"value": 4},
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    kept = json.loads((tmp_path / "out.ipynb").read_text(encoding="utf-8"))["cells"]
+    outputs = [output for cell in kept for output in cell.get("outputs", [])]
+    assert [output["output_type"] for output in outputs] == ["stream", "execute_result", "stream"]
+    assert "".join(outputs[0]["text"]) == "4\n"  # the parameter, not the notebook's default
+    assert outputs[1]["data"]["text/plain"] == ["5"] or outputs[1]["data"]["text/plain"] == "5"
+
+
+def test_a_cell_that_raises_ends_the_notebook_and_shows_its_own_lines(tmp_path):
+    done = executed(
+        cells("def f():\n    return 1 / (value - 1)", "f()", "print('after')"),
+        {"value": 1},
+        tmp_path,
+    )
+    assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
+    kept = json.loads((tmp_path / "out.ipynb").read_text(encoding="utf-8"))["cells"]
+    [error] = [
+        output
+        for cell in kept
+        for output in cell.get("outputs", [])
+        if output["output_type"] == "error"
+    ]
+    told = "".join(error["traceback"])
+    assert "return 1 / (value - 1)" in told and "notebooks.py" not in told
+    assert "after" not in json.dumps([cell.get("outputs") for cell in kept[-1:]])
+
+
+HOSTILE = """
+import matplotlib
+matplotlib.rcParams["lines.linewidth"] = 17
+raise SystemExit("the user's own start-up file ran")
+"""
+
+
+def test_a_hostile_environment_changes_no_byte_of_a_figure(folder, tmp_path):
+    source = NOTEBOOKS / f"{FIGURES['fig1']['notebook']}.ipynb"
+    notebook = json.loads(source.read_text(encoding="utf-8"))
+    home = tmp_path / "home"
+    startup = home / ".ipython/profile_default/startup/00-start.py"
+    startup.parent.mkdir(parents=True)
+    startup.write_text(HOSTILE, encoding="utf-8")
+    (home / "start.py").write_text(HOSTILE, encoding="utf-8")
+    (home / "matplotlibrc").write_text("lines.linewidth: 9\nfont.size: 30\nbackend: svg\n")
+    hostile = {
+        "HOME": str(home),
+        "PYTHONSTARTUP": str(home / "start.py"),
+        "IPYTHONDIR": str(home / ".ipython"),
+        "MATPLOTLIBRC": str(home / "matplotlibrc"),
+        "MPLBACKEND": "svg",
+        "LANG": "C",
+        "LC_ALL": "C",
+        "TZ": "Asia/Kathmandu",
+    }
+    drawn = []
+    for name, environment in (("plain", {}), ("hostile", hostile)):
+        target = tmp_path / name / "figure"
+        target.parent.mkdir()
+        given = drawing.parameters(FIGURES["fig1"], folder / "full", target)
+        done = executed(notebook, given, tmp_path / name, **environment)
+        assert done.returncode == 0, done.stderr
+        drawn.append(
+            [target.with_suffix(f".{kind}").read_bytes() for kind in ("pdf", "png", "csv")]
+        )
+    assert drawn[0] == drawn[1]

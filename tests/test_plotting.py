@@ -187,4 +187,4 @@ def test_a_table_without_rows_says_so():
 @pytest.mark.parametrize("temporary", ["/tmp", "/scratch/" + "long/" * 30])
 def test_a_socket_path_is_short_enough_for_every_system(temporary):
     folder = socket_folder(temporary)
-    assert len(f"{folder}/refigure-12345678/kernel-ipc-5") <= 103
+    assert len(f"{folder}/refigure-12345678/jobs") <= 103

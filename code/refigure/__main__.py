@@ -24,13 +24,6 @@ def run(arguments: list[str], forked: bool = False) -> int:
     Args:
         forked: whether this process is a fork of the warm one.
     """
-    if arguments[:1] == ["kernel"]:
-        from ipykernel.kernelapp import launch_new_instance
-
-        # A kernel watches over its parent; a fork's `refigure` does so in `_hand_over`.
-        watched = ["--IPKernelApp.parent_handle=1"] if forked else []
-        launch_new_instance(argv=["-f", arguments[1], *watched])
-        return 0
     from refigure.cli import main as command
 
     return command(arguments)

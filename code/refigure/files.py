@@ -147,7 +147,6 @@ def socket_folder(temporary: str | None = None) -> str:
         temporary: instead of the system's choice (`TMPDIR`).
     """
     temporary = temporary or tempfile.gettempdir()
-    own = len("/refigure-12345678")
-    longest_name = len("/kernel-ipc-5")
+    longest = len("/refigure-12345678/jobs")
     # A socket's path is limited to 107 characters on Linux and 103 on macOS.
-    return temporary if len(temporary) + own + longest_name <= 103 else "/tmp"
+    return temporary if len(temporary) + longest <= 103 else "/tmp"

@@ -235,7 +235,7 @@ def draw(graph: Graph, paper: str, name: str, log: Path) -> None:
     """
     from papermill.exceptions import PapermillExecutionError
 
-    from refigure.machine.kernels import execute
+    from refigure.machine.notebooks import execute
 
     figure = graph.figure(paper, name)
     target = {suffix: graph.paths.figure(paper, name, suffix) for suffix in ("pdf", "png", "csv")}

@@ -1,1 +1,1 @@
-"""How jobs run on a machine: warm process, kernels, locks, progress. No result depends on it."""
+"""How jobs run on a machine: warm process, notebooks, locks, progress. No result depends on it."""

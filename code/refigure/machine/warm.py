@@ -37,22 +37,20 @@ _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PARQUET = ("pyarrow.parquet", "pyarrow.dataset", "pyarrow.pandas_compat")
 _TORCH = ("torch", "pandas", *_PARQUET, "refigure.cli", "refigure.training.jobs.job")
 _FRAMES = ("pandas", *_PARQUET, "refigure.cli", "refigure.stages", "refigure.claims.verdict")
-_DRAW = ("refigure.cli", "refigure.stages", "refigure.machine.kernels")
 IMPORTS = {
     "prepare": (*_TORCH, "refigure.stages", "sklearn.datasets"),
     "train": _TORCH,
     "measure": (*_TORCH, "refigure.measures.members"),
     "table": _FRAMES,
     "claim": _FRAMES,
-    "draw": ("black", "ipykernel.kernelspec", *_DRAW),
-    "kernel": (
-        "ipykernel.kernelapp",
-        "ipykernel.debugger",
-        "IPython.core.completerlib",
-        "IPython.extensions.storemagic",
+    "draw": (
+        "black",  # with which papermill writes the parameters
         "matplotlib.backends.backend_agg",
         "matplotlib.backends.backend_pdf",
         *_PARQUET,
+        "refigure.cli",
+        "refigure.stages",
+        "refigure.machine.notebooks",
         "refigure.plotting",
     ),
 }
@@ -112,15 +110,7 @@ def _hand_over(connection: socket.socket, arguments: list[str]) -> int:
         signal.signal(number, lambda told, _: connection.send(bytes([told])))
     socket.send_fds(connection, [_HEAD.pack(len(text))], [0, 1, 2])
     connection.sendall(text)
-    parent = os.getppid()
-    connection.settimeout(1.0)
-    while True:
-        try:
-            answer = connection.recv(_ENDED.size)
-            break
-        except TimeoutError:
-            if arguments[0] == "kernel" and os.getppid() != parent:
-                return 1  # whose notebook it is was killed; closing the connection ends the kernel
+    answer = connection.recv(_ENDED.size)
     if not answer:
         print("refigure: the warm process ended before this job did", file=sys.stderr)
         return 1
