@@ -20,6 +20,7 @@ from refigure.graph.lookups import Graph
 from refigure.graph.packs import Pack
 from refigure.graph.spec import Spec, canonical
 from refigure.models.layers import Statistics
+from refigure.streams import stream_of_spec
 from refigure.training.initial import initial_values
 from refigure.training.jobs.job import Job
 from refigure.training.jobs.parts import FILES, named_point, read_tensors
@@ -103,7 +104,7 @@ def training(
     stack = Stack(model, values, frozen, torch.device(device))
     return Training(
         import_entry("task", specs[0].task["name"]).build(
-            model, data, specs, [str(spec.seed) for spec in specs]
+            model, data, specs, [stream_of_spec(spec) for spec in specs]
         ),
         specs,
         stack,
@@ -227,7 +228,7 @@ experiments:
       model: {name: convnet, k: 2, norm: none}
       head: null
       optimiser: {name: sgd}
-    grid: {lr: [3.0e-2, 1.0e+4, 1.0e-2], seed: [0]}
+    grid: {lr: [3.0e-2, 1.0e+20, 1.0e-2], seed: [0]}
     points: *points
     record:
       train: {every: {epochs: 1}}

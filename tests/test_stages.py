@@ -198,7 +198,7 @@ def test_a_child_that_had_no_parent_point_is_looked_at_again(shop, tmp_path):
     [pack] = packs(shop, "orphan")
     stale = trained(shop, "orphan")
     again = run(job(shop, pack, tmp_path / "out", adoptable=stale))
-    assert [shop.owned[0][one].axes["plr"] for one in again] == [1e4]
+    assert [shop.owned[0][one].axes["plr"] for one in again] == [1e20]
 
 
 def test_a_new_seed_in_the_configuration_trains_the_new_seed_only(tmp_path, capsys):

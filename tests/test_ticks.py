@@ -14,6 +14,7 @@ from refigure.graph.catalogue import CATALOGUE
 from refigure.graph.spec import Spec, canonical
 from refigure.models import tick_mlp
 from refigure.models.layers import Statistics
+from refigure.streams import stream_of_spec
 from refigure.tasks import binary, classification
 from refigure.training.initial import initial_values
 from refigure.training.jobs.job import Job
@@ -64,7 +65,7 @@ def training(specs, data, points=(), records=(), values=None) -> Training:
     frozen = frozenset() if specs[0].head is None else frozenset({"head"})
     module = binary if specs[0].task["name"] == "binary" else classification
     return Training(
-        module.build(model, data, specs, [str(one.seed) for one in specs]),
+        module.build(model, data, specs, [stream_of_spec(one) for one in specs]),
         specs,
         Stack(model, values, frozen, torch.device("cpu")),
         Statistics.fresh(model.normalised, len(specs)),

@@ -3,8 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import torch
+
+from refigure.graph.spec import digest
+
+if TYPE_CHECKING:
+    from refigure.graph.spec import Spec
+
+
+def stream_of_spec(spec: Spec) -> str:
+    """What a network's initialisation, order, augmentation and noise are drawn from.
+
+    A digest of its data, its model and its seed, so that networks of two widths or two data sets
+    draw nothing in common, and a pool grows without changing its members. The optimiser, the
+    schedule, the length and all else stay out of it on purpose: the learning rates of a grid begin
+    at the same weights and take the same batches, and differ in nothing but the rate.
+
+    Source: power-laws, section 0, and memory-split, section 4, whose standard errors take the
+    pools of different widths for independent.
+    """
+    identity = spec.identity
+    return digest([identity["data"], identity["model"], spec.seed])
 
 
 def generator(
@@ -16,7 +37,8 @@ def generator(
     the middle of an epoch, and a network draws the same numbers alone and beside others.
 
     Args:
-        seed: of the run, or of what several runs share; `stream_of` for order and augmentation.
+        seed: a stream: of a network (`stream_of_spec`), of a started run (`stream_of`), or the
+            number that several runs share.
         purpose: "initialisation", "order", "augmentation", ...
         counters: the epoch, the step.
         device: where it draws; the same seed gives other numbers on another kind of device.

@@ -30,6 +30,7 @@ from refigure.graph.lookups import Graph
 from refigure.graph.packs import Pack
 from refigure.graph.spec import Spec
 from refigure.models.layers import Statistics
+from refigure.streams import stream_of_spec
 from refigure.training.initial import initial_values
 from refigure.training.jobs.devices import device_of
 from refigure.training.loop import Training
@@ -128,7 +129,7 @@ def _time(
     stack = Stack(model, [initial_values(model, spec) for spec in specs], frozen, device)
     statistics_ = Statistics.fresh(model.normalised, len(specs), device)
     task = import_entry("task", specs[0].task["name"])
-    task = task.build(model, data, specs, [str(spec.seed) for spec in specs])
+    task = task.build(model, data, specs, [stream_of_spec(spec) for spec in specs])
     training = Training(task, specs, stack, statistics_, Points([]), records)
     times: list[float] = []
 

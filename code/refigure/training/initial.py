@@ -1,4 +1,4 @@
-"""Where a run begins: weights drawn from its seed, or a parent's point."""
+"""Where a run begins that starts from nothing: weights drawn from its stream."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from refigure.graph.spec import Spec
 from refigure.models.layers import Model
-from refigure.streams import generator
+from refigure.streams import generator, stream_of_spec
 
 
 def initial_values(model: Model, spec: Spec) -> dict[str, Tensor]:
@@ -18,24 +18,26 @@ def initial_values(model: Model, spec: Spec) -> dict[str, Tensor]:
 
     Source: three-regimes, section 4.3; `init: uniform_sphere` is A8 of three-regimes, section 5.2.
     """
-    head_seed = spec.seed if spec.head is None or spec.head["seed"] is None else spec.head["seed"]
+    stream = stream_of_spec(spec)
+    own = spec.head is None or spec.head["seed"] is None
+    head = stream if own else spec.head["seed"]
     values = model.initial(
-        generator(spec.seed, "initialisation"), generator(head_seed, "initialisation of the head")
+        generator(stream, "initialisation"), generator(head, "initialisation of the head")
     )
     if spec.head is not None:
         for name, group in model.groups.items():
             if group == "head" and name.endswith("weight"):
                 values[name] *= spec.head["norm"] / values[name].norm()
     if spec.init["name"] == "uniform_sphere":
-        _uniform_direction(model, values, spec.seed)
+        _uniform_direction(model, values, stream)
     return values
 
 
-def _uniform_direction(model: Model, values: dict[str, Tensor], seed: int) -> None:
+def _uniform_direction(model: Model, values: dict[str, Tensor], stream: str) -> None:
     """Give the scale-invariant weights a direction uniform on the sphere; keep their norm."""
     names = [name for name, group in model.groups.items() if group == "invariant"]
     norm = torch.cat([values[name].flatten() for name in names]).norm()
-    source = generator(seed, "uniform direction")
+    source = generator(stream, "uniform direction")
     drawn = {name: torch.randn(values[name].shape, generator=source) for name in names}
     scale = norm / torch.cat([part.flatten() for part in drawn.values()]).norm()
     values.update({name: part * scale for name, part in drawn.items()})

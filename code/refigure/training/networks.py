@@ -10,21 +10,25 @@ from refigure.graph.catalogue import import_entry
 from refigure.graph.experiments import Run
 from refigure.graph.spec import Spec
 from refigure.models.layers import Model
+from refigure.streams import stream_of_spec
 
 
 def stream_of(run: Run) -> str:
     """What a run's order and augmentation are drawn from.
 
-    The seed; for a run that starts from another's weights also the parent, since it would repeat
-    the parent's batches otherwise. One that goes on from a state goes on in the same stream.
+    The stream of its network; for a run that starts from another's weights also the parent, or
+    the file, since it would repeat the parent's batches otherwise, and runs from two files would
+    share theirs. One that goes on from a state goes on in the same stream.
 
-    Source: where-large-lrs, section 11.13, where the authors' code repeats them.
+    Source: where-large-lrs, section 11.13, where the authors' code repeats them; pretrain-basin,
+    section 0.
     """
-    if run.parent is None:
-        return str(run.spec.seed)
-    if run.spec.start["take"] == "state":
+    start = run.spec.start
+    if start is None:
+        return stream_of_spec(run.spec)
+    if start["take"] == "state":
         return stream_of(run.parent)
-    return f"{run.spec.seed}/{run.parent.id}"
+    return f"{stream_of_spec(run.spec)}/{start.get('file') or run.parent.id}"
 
 
 def frozen_groups(spec: Spec) -> frozenset[str]:
