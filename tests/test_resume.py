@@ -57,6 +57,7 @@ KINDS = {  # kind -> experiment, and whether its networks train side by side
     "state carried over steps": ("words", False),
     "windows of characters": ("letters", False),
     "continued words": ("longer_words", False),
+    "its backbone taken": ("transferred", False),
 }
 SLOW = """
   slow:

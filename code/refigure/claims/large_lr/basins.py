@@ -31,7 +31,7 @@ def one_basin(setup: Setup, barrier: float, pairs: Sequence[str] = PAIRS) -> Fin
     """C5a, half of B8: from the PLRs of 2A the ends are linearly connected, in train and test.
 
     The text claims "mostly", and sees the connection lost at the end of 2A: its last PLR is
-    recorded, and judged only where it is the only one (section 0, 7).
+    recorded, and judged only where it is the only one (where-large-lrs, section 0).
 
     Args:
         setup: with geometry.

@@ -147,7 +147,8 @@ def spread_of_norms(norms: pd.DataFrame, order: Sequence[str]) -> Finding:
 def sharpness_is_no_function(sharpness: pd.DataFrame, factor: float, points: float) -> Finding:
     """C12: two PLRs whose fine-tuned runs have the same test error differ much in sharpness.
 
-    Within a PLR, and over all, both may well go together (section 0, 2): the claim is that one does
+    Within a PLR, and over all, both may well go together
+    (where-large-lrs, section 0): the claim is that one does
     not tell the other.
 
     Args:
