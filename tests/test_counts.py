@@ -11,6 +11,8 @@ from refigure.graph.config import Config
 from refigure.graph.experiments import Run
 from refigure.graph.lookups import Graph
 from refigure.graph.spec import canonical
+from refigure.graph.steps import Steps
+from refigure.training.clocks import epoch_is_due
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
 
@@ -20,6 +22,16 @@ POOLS = {  # max(64, 2^(3-j)) for VGG16, max(12, 2^(3-j)) for WideResNet-28
     "vgg": [1024, 512, 256, 128, 64, 64, 64, 64, 64, 64, 64],
     "wrn": [512, 256, 128, 64, 32, 16, 12, 12, 12, 12],
 }
+IMAGES = {  # training and validation images of pretrain-basin's targets, section 3.1
+    "images100_imagenet": 45_000 + 5_000,
+    "images10_imagenet": 45_000 + 5_000,
+    "sun397": 15_880 + 3_970,
+    "clipart": 26_820 + 6_705,
+    "chestx": 15_593 + 3_898,
+}
+STEPS = {"byol": 5_000, "supervised": 5_000, "imagenet": 5_000, "swin": 20_000, "simmim": 20_000}
+"""Pre-training -> steps of 256 images that a first network takes."""
+CYCLES = ("second", "third", "fourth", "fifth")
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +226,19 @@ def test_the_pools_of_power_laws_have_as_many_members_as_a_power_of_two_asks(gra
         assert pool(f"wrn_pool_{data}") == POOLS["wrn"]
         assert pool(f"vgg_pool_{data}_free") == [64] * 11
     assert [sum(POOLS[name]) for name in ("vgg", "wrn")] == [2368, 1056]
-    assert count(graph, *graph.config.papers["power-laws"]["experiments"]) == 8256
+    names = graph.config.papers["power-laws"]["experiments"]
+    narrow = [name for name in names if graph.experiments[name].optional]
+    # 2 x 2,368 and 2 x 1,056 regularised, 2 x 11 x 64 free of it
+    assert count(graph, *(set(names) - set(narrow))) == 4736 + 2112 + 1408 == 8256
+    # 64 each of k = 2, 3, 4 of VGG16 and 5, 7, 10, 14 of WideResNet-28, on two data sets
+    assert count(graph, *narrow) == 2 * 3 * 64 + 2 * 4 * 64
+    for data, dropout in (("c100", 0.25), ("c10", 0.0)):  # of the narrowest listed width
+        specs = [run.spec for run in graph.runs(f"vgg_pool_{data}_narrow")]
+        assert sorted({spec.model["k"] for spec in specs}) == [2, 3, 4]
+        listed = chosen(graph, f"vgg_pool_{data}", k=6)[0].spec
+        assert {canonical(spec.optimiser) for spec in specs} == {canonical(listed.optimiser)}
+        assert {spec.model["dropout"] for spec in specs} == {listed.model["dropout"]} == {dropout}
+        assert values(graph, f"wrn_pool_{data}_narrow", "k") == [5, 7, 10, 14]
     assert values(graph, "vgg_pool_c10", "k") == [6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181]
     assert values(graph, "wrn_pool_c100", "k") == [20, 28, 40, 56, 80, 113, 160, 226, 320, 453]
     assert 57 in values(graph, "wrn_pool_c10", "k")
@@ -229,37 +253,154 @@ def test_memory_split_adds_88_and_168_networks_to_the_pools(graph):
 
 
 def test_pretrain_basin_has_the_networks_of_its_section_5_6(graph):
-    # A chain is the four cycles of a cell as one run with a point after each: 80 runs are F2's 320
-    # cycles. A star is three branches a cell: its second network is the chain's first point.
-    for name in ("byol", "supervised"):
+    # 20 cells of 4 starts make 80 second networks, which SSE and StarSSE share, and 80 x 3 further
+    # branches of StarSSE: 320. The third to fifth networks of SSE are 3 x 80. So 320 (F2) and 320
+    # (F3) less the 80 shared are 560. Of Swin's thinned 8 cells: 32 x 4 + 3 x 32 = 224.
+    for name, starts in (("byol", 25), ("supervised", 25), ("imagenet", 5)):
         one = {"data": "images100_imagenet"}
-        assert count(graph, f"transfer_{name}", **one) == 25  # F1
-        chains = chosen(graph, f"transfer_{name}_chain", **one)
-        assert len(chains) == 20 * 4
-        assert sum(len(graph.experiments[run.experiment].points) for run in chains) == 320  # F2
-        assert count(graph, f"transfer_{name}_star", **one) == 320 - 80  # F3
-        assert count(graph, f"transfer_{name}_longer", **one) == 25  # F4
+        assert count(graph, f"transfer_{name}", **one) == starts  # F1
+        cycles = [count(graph, f"transfer_{name}_{cycle}", **one) for cycle in CYCLES]
+        assert cycles == [320, 80, 80, 80]
+        assert sum(cycles) == 560
+        assert count(graph, f"transfer_{name}_longer", **one) == starts  # F4
         assert count(graph, f"transfer_{name}_tuning", data="images100_imagenet_validation") == 72
     assert count(graph, "transfer_scratch", data="images100_imagenet") == 5  # F5
     assert count(graph, "transfer_swin", data="images100_imagenet") == 25
-    assert count(graph, "transfer_swin_chain", data="images100_imagenet") == 8 * 4
-    assert count(graph, "transfer_swin_star", data="images100_imagenet") == 8 * 4 * 3
+    cycles = [count(graph, f"transfer_swin_{cycle}", data="images100_imagenet") for cycle in CYCLES]
+    assert cycles == [128, 32, 32, 32]
+    assert sum(cycles) == 224
     assert count(graph, "transfer_swin_tuning", data="images100_imagenet_validation") == 24
 
 
-def test_a_chain_of_cycles_leaves_a_point_after_each_cycle(graph):
-    for run in graph.runs("transfer_byol_chain"):
-        points = graph.experiments[run.experiment].points
-        ends = [graph.experiments[run.experiment].point_of(p, run.spec.epochs) for p in points]
-        cycle = run.axes["cycle"]
-        assert cycle == run.spec.schedule["cycle"]
-        assert ends == [{"epoch": n * cycle} for n in (1, 2, 3, 4)]
+def test_every_target_has_its_own_epochs_for_as_many_steps(graph):
+    for name, steps in STEPS.items():
+        ratios = (0.5, 1, 2, 4) if steps == 5_000 else (1, 2)
+        for target, images in IMAGES.items():
+            epochs = int(steps * 256 / images)
+            lengths = [int(ratio * epochs) for ratio in ratios]
+            mean = round(sum(lengths) / len(lengths))
+            tuned = [int(tried * 256 / images) for tried in (2_500, 5_000, 10_000, 20_000)]
+            found = {
+                kind: {
+                    run.spec.epochs
+                    for run in chosen(graph, f"transfer_{name}{kind}", data=f"{target}{split}")
+                }
+                for kind, split in (
+                    ("", ""),
+                    *((f"_{cycle}", "") for cycle in CYCLES),
+                    ("_longer", ""),
+                    ("_tuning", "_validation"),
+                )
+            }
+            assert found == {
+                "": {epochs},
+                **{f"_{cycle}": set(lengths) for cycle in CYCLES},
+                "_longer": {epochs + mean},
+                "_tuning": set(tuned),
+            }
+    lengths = {run.axes["data"]: run.spec.epochs for run in graph.runs("transfer_scratch")}
+    assert lengths == {name: 8 * int(5_000 * 256 / images) for name, images in IMAGES.items()}
 
 
-def test_no_branch_of_a_star_repeats_a_cycle_of_a_chain(graph):
-    for name in ("byol", "imagenet", "swin"):
-        chained = {run.spec.seed for run in graph.runs(f"transfer_{name}_chain")}
-        assert not chained & {run.spec.seed for run in graph.runs(f"transfer_{name}_star")}
+def lineage(run: Run) -> list[Run]:
+    """A network and those that it goes back to, the first one first."""
+    return [*(lineage(run.parent) if run.parent else []), run]
+
+
+def test_a_chain_is_five_networks_each_from_seed_0_of_the_one_before(graph):
+    for name in STEPS:
+        for run in graph.runs(f"transfer_{name}_fifth"):
+            chain = lineage(run)
+            names = [f"transfer_{name}", *(f"transfer_{name}_{cycle}" for cycle in CYCLES)]
+            assert [one.experiment for one in chain] == names
+            assert [one.spec.seed for one in chain[1:]] == [0, 0, 0, 0]
+            assert {one.spec.start["take"] for one in chain[1:]} == {"weights"}  # no momentum
+            assert len({(one.spec.epochs, one.spec.optimiser["lr"]) for one in chain[1:]}) == 1
+            axes = {key: run.axes[key] for key in ("lr", "epochs", "first_seed", "data")}
+            assert axes == {key: chain[1].axes[key] for key in axes}
+
+
+def test_a_star_is_four_branches_of_one_network_the_first_of_which_is_the_chains(graph):
+    for name in STEPS:
+        branches = Counter()
+        seeds = set()
+        for run in graph.runs(f"transfer_{name}_second"):
+            branches[run.parent.id, run.axes["lr"], run.axes["epochs"]] += 1
+            seeds.add(run.spec.seed)
+        assert set(branches.values()) == {4}
+        assert seeds == {0, 10, 11, 12}
+        shared = {run.id for run in chosen(graph, f"transfer_{name}_second", seed=0)}
+        assert {run.parent.id for run in graph.runs(f"transfer_{name}_third")} == shared
+
+
+def test_every_network_of_a_cycle_is_kept_with_its_predictions_and_measured_at_its_end(graph):
+    wanted = graph.owned[1]
+    for name in STEPS:
+        for kind in ("", *(f"_{cycle}" for cycle in CYCLES)):
+            for run in graph.runs(f"transfer_{name}{kind}"):
+                mine = wanted[run.id]
+                assert canonical({"epoch": run.spec.epochs}) in mine.points
+                assert "final|test" in mine.predictions
+                clocks = [json.loads(record)["every"] for record in mine.records]
+                assert len(clocks) == 2
+                last = run.spec.epochs
+                assert all(epoch_is_due(clock, last, last) for clock in clocks)
+
+
+def test_triangles_leave_a_network_and_its_predictions_at_each_low_end(graph):
+    for run in graph.runs("transfer_byol_triangles"):
+        mine = graph.owned[1][run.id]
+        points = [canonical({"epoch": epoch}) for epoch in (25, 50, 75, 100)]
+        assert mine.points == set(points)
+        assert mine.predictions == {f"{point}|test" for point in [*points[:3], "final"]}
+        clocks = [json.loads(record)["every"] for record in mine.records]
+        assert all(epoch_is_due(clock, n, 100) for clock in clocks for n in (25, 50, 75, 100))
+
+
+def rates(run: Run, epochs: int | None = None) -> list[float]:
+    """The learning rate of each epoch of a network."""
+    schedule, epochs = run.spec.schedule, epochs or run.spec.epochs
+    factor = import_entry("schedule", schedule["name"]).build(schedule, epochs)
+    return [run.spec.optimiser["lr"] * factor(epoch) for epoch in range(epochs)]
+
+
+def test_rates_of_pretrain_basin_are_those_of_the_released_schedules(graph):
+    path = REFERENCE / "pretrain_basin_schedules.json"
+    if not path.exists():
+        pytest.skip(f"no {path}")
+    known = json.loads(path.read_text())
+    one = {"data": "images100_imagenet", "seed": 0}
+    for name in ("byol", "supervised"):
+        first = chosen(graph, f"transfer_{name}", **one)[0]
+        assert rates(first) == pytest.approx(known[f"{name}_resnet_baseline_25"], rel=1e-9)
+    for ratio, cycle in ((0.25, 12), (1.0, 25), (4.0, 50)):
+        last = chosen(graph, "transfer_byol_fifth", **one, lr=ratio * 0.05, epochs=cycle)[0]
+        found = [rate for run in lineage(last) for rate in rates(run)]
+        key = f"byol_sse_lr_ratio_{ratio}_cycle_{cycle}"
+        assert found == pytest.approx(known[key], rel=1e-9)
+    # Half a length is not among Swin's thinned cells; its cycle is the same, without a warm-up.
+    second = chosen(graph, "transfer_swin_second", **one, lr=2e-4, epochs=102)[0]
+    found = rates(second, 51) * 4
+    assert found == pytest.approx(known["swin_sse_lr_ratio_2_cycle_51"][102:], rel=1e-9)
+
+
+def test_nothing_optional_is_trained_for_all_and_each_is_a_target_of_its_own(graph):
+    optional = {name for name, one in graph.experiments.items() if one.optional}
+    by_file = Counter(Path(graph.experiments[name].file).stem for name in optional)
+    # 8 of each ResNet-50 and 7 of each Swin-Tiny, and scratch; four pools; three readings
+    assert by_file == {"transfer": 3 * 8 + 2 * 7 + 1, "ensemble_pools": 4, "memorization": 3}
+    steps = Steps(graph)
+    trained = {
+        graph.pack(step.names[0]).runs[0].experiment
+        for step in steps.chain(["results/paper/all"]).values()
+        if step.rule == "train"
+    }
+    assert trained and not trained & optional
+    for name in ("transfer_imagenet", "transfer_byol_fifth", "supervised_thesis_literal"):
+        chain = steps.chain([f"results/paper/experiments/{name}.tsv"]).values()
+        packs = [graph.pack(step.names[0]) for step in chain if step.rule == "train"]
+        trained = {run.id for pack in packs for run in pack.runs}
+        assert {run.id for run in graph.runs(name)} <= trained
 
 
 def test_contrastive_memorization_has_thirty_networks_a_method_and_two_more(graph):
@@ -269,6 +410,34 @@ def test_contrastive_memorization_has_thirty_networks_a_method_and_two_more(grap
     assert count(graph, "supervised_long", "random_labels_long") == 2
     for name in ("supervised_long", "random_labels_long"):
         assert graph.runs(name)[0].spec.start["take"] == "state"
+
+
+def test_weights_are_kept_of_the_networks_that_representations_need(graph):
+    # One a method, the longer ones of two methods, and an untrained one: six, seven points.
+    wanted = graph.owned[1]
+    names = [
+        name
+        for name, experiment in graph.experiments.items()
+        if Path(experiment.file).stem == "memorization"
+    ]
+    points = {run.id: wanted[run.id].points for name in names for run in graph.runs(name)}
+    assert len(points) == 4 * 30 + 2 + 3 * 30
+    assert sorted(len(kept) for kept in points.values() if kept) == [1, 1, 1, 1, 1, 2]
+    for name in ("simclr", "supervised", "random_labels", "random_labels_augmented"):
+        [first] = graph.runs(f"{name}_first")
+        assert first.id == graph.runs(name)[0].id
+        assert points[first.id]
+
+
+def test_the_thesis_to_the_letter_differs_in_rate_and_period_only(graph):
+    for name in ("supervised", "random_labels", "random_labels_augmented"):
+        assert graph.experiments[f"{name}_thesis_literal"].optional
+        ours, literal = graph.runs(name), graph.runs(f"{name}_thesis_literal")
+        assert len(ours) == len(literal) == 30
+        for one, other in zip(ours, literal):
+            assert (other.spec.optimiser["lr"], other.spec.schedule["period"]) == (3e-4, 200)
+            spec = one.spec.with_axis("lr", 3e-4, "test").with_axis("schedule.period", 200, "test")
+            assert spec.id == other.id
 
 
 def test_rates_of_contrastive_memorization_are_those_of_the_released_scheduler(graph):
@@ -299,8 +468,10 @@ def test_objects_without_augmentation_are_looked_at_once(graph):
 
 def test_tuning_holds_the_tuned_number_of_epochs(graph):
     for name, tuned in (("byol", 25), ("supervised", 25), ("swin", 102)):
-        assert tuned in values(graph, f"transfer_{name}_tuning", "epochs")
-        assert {run.spec.epochs for run in graph.runs(f"transfer_{name}")} == {tuned}
+        cifar = {"data": ["images100_imagenet", "images100_imagenet_validation"]}
+        tried = {run.spec.epochs for run in chosen(graph, f"transfer_{name}_tuning", **cifar)}
+        assert tuned in tried
+        assert {run.spec.epochs for run in chosen(graph, f"transfer_{name}", **cifar)} == {tuned}
 
 
 def test_the_recurrent_papers_have_20_networks_a_seed_of_which_8_serve_both(graph):
@@ -377,7 +548,7 @@ def test_averages_of_the_tick_networks_count_steps_back_from_the_end(graph):
 
 
 def test_a_network_that_starts_from_a_file_knows_its_checkpoint(graph):
-    run = chosen(graph, "transfer_byol_chain", checkpoint="byol_2", seed=1)[0]
+    run = chosen(graph, "transfer_byol_second", checkpoint="byol_2", first_seed=1)[0]
     start = {"file": graph.config.file_id("byol_2", "test"), "take": "backbone"}
     assert run.parent.spec.start == start
     assert "there" not in start["file"]  # the checksum counts, the path does not
@@ -405,11 +576,11 @@ def test_no_pack_is_longer_than_its_block(graph):
 def test_without_a_source_there_are_no_runs_and_no_error(committed):
     graph = Graph(Config(committed), "paper")
     absent = ("sphere_resnet_tiny", "sphere_resnet_tiny_ft")
-    for name in (*absent, "transfer_byol", "transfer_byol_chain", "transfer_swin_star"):
+    for name in (*absent, "transfer_byol", "transfer_byol_third", "transfer_swin_second"):
         assert graph.runs(name) == []
     assert values(graph, "transfer_imagenet", "data") == ["images100_imagenet", "images10_imagenet"]
     assert count(graph, "transfer_imagenet", data="images100_imagenet") == 5
-    assert count(graph, "transfer_imagenet_chain", data="images100_imagenet") == 20 * 4
+    assert count(graph, "transfer_imagenet_third", data="images100_imagenet") == 20 * 4
 
 
 @pytest.mark.parametrize("scale", ["smoke", "demo", "small", "small8"])

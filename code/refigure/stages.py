@@ -294,7 +294,7 @@ def scale_of(threshold: Any, chain: Sequence[str]) -> str:
 def verdicts(graph: Graph, paper: str) -> None:
     """Join the verdicts of a paper."""
 
-    claims = [read_claim(graph, paper, name) for name in graph.claims(paper)]
+    claims = [read_claim(graph, paper, name) for name in graph.joined(paper)]
     record = {"paper": paper, "scale": graph.scale.name, "claims": claims}
     write_json(record, graph.paths.claims(paper), sort_keys=False)
 

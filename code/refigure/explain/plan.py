@@ -29,8 +29,9 @@ def plan(target: Target, may_time: bool = True) -> dict[str, Any]:
 
     Returns:
         `jobs`: rule -> `{all, run}`; `experiments`: a row each; `seconds`: of `train`, `measure`
-        and `other` jobs; `longest`: the pack that takes longest; `disk`: bytes by kind, and what is
-        free; `assumptions`: sentences.
+        and `other` jobs; `optional`: the experiments that are trained only when they are asked for
+        by name, `trained` here or `left`; `longest`: the pack that takes longest; `disk`: bytes by
+        kind, and what is free; `assumptions`: sentences.
     """
     graph = target.graph
     staleness = Staleness(graph, target.files)
@@ -77,6 +78,7 @@ def plan(target: Target, may_time: bool = True) -> dict[str, Any]:
             "total": train + measured + other,
         },
         "figures": _figures(target),
+        "optional": _optional(target, rows),
         "longest": longest,
         "disk": {**disk, "free": shutil.disk_usage(graph.config.root).free},
         "assumptions": _assumptions(times, rows, unmeasured),
@@ -97,6 +99,16 @@ def _figures(target: Target) -> list[dict[str, Any]]:
         row = {"figure": figure.name, "draws": len(own), "start": len(parents), "trains": trained}
         rows.append({**row, "trains_more": figure.trains_more})
     return rows
+
+
+def _optional(target: Target, rows: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The optional experiments of a target's scale: those that its jobs train, and all others."""
+    names = [name for name, one in target.graph.experiments.items() if one.optional]
+    names = [name for name in names if target.graph.runs(name)]
+    return {
+        "trained": [name for name in names if name in rows],
+        "left": [name for name in names if name not in rows],
+    }
 
 
 def _row(experiment: str) -> dict[str, Any]:
@@ -237,6 +249,19 @@ def _time(row: Mapping[str, Any]) -> str:
     return duration(row["seconds"]) if row["train"] else "-"
 
 
+def _text_of_optional(optional: Mapping[str, Sequence[str]]) -> list[str]:
+    lines = []
+    if optional["trained"]:
+        names = ", ".join(optional["trained"])
+        lines += wrapped(f"  optional experiments that this target trains: {names}", indent=4)
+    if optional["left"]:
+        count = counted(len(optional["left"]), "optional experiment")
+        first, *_ = optional["left"]
+        said = f"  {count} of this scale left out, trained only when asked for by name"
+        lines += wrapped(f"{said} (experiments/{first}.tsv)", indent=4)
+    return lines
+
+
 def text(found: Mapping[str, Any]) -> str:
     """A plan in 80 columns."""
     jobs, seconds = found["jobs"], found["seconds"]
@@ -251,6 +276,7 @@ def text(found: Mapping[str, Any]) -> str:
         lines += wrapped(f"{said}; {one['trains']:,} in the packs of this target", indent=4)
         if one["trains_more"]:
             lines += wrapped(f"  drawn are fewer: {one['trains_more']}", indent=4)
+    lines += _text_of_optional(found["optional"])
     if not going:
         return "\n".join([*lines, "  nothing to be done"])
     lines += wrapped(f"  jobs: {', '.join(going)}", indent=4)

@@ -182,11 +182,6 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
             "refigure.training.schedules.stairs", {"at": [0.25, 0.5, 0.75], "factor": 0.1}
         ),
         "exponential": Entry("refigure.training.schedules.exponential", {"factor": 0.9885}),
-        # a cosine from ratio x lr every `cycle` epochs, each with a fresh optimiser state
-        "cycles": Entry(
-            "refigure.training.schedules.cycles",
-            {"cycle": int, "ratio": float, "by": _one_of("epoch", "step")},
-        ),
         "triangles": Entry(
             "refigure.training.schedules.triangles",
             {"cycle": int, "ratio": float, "low": 0.01},

@@ -137,7 +137,12 @@ def _shown(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A named family of runs at one scale: base, axes, start, and what its runs leave behind."""
+    """A named family of runs at one scale: base, axes, start, and what its runs leave behind.
+
+    Args:
+        optional: whether it is trained only for a figure, claim or list of runs that is asked for
+            by name: the target of a scale or of a paper leaves out what rests on it.
+    """
 
     name: str
     file: str
@@ -153,6 +158,7 @@ class Experiment:
     budget: float
     resources: Mapping[str, int]
     limits: Mapping[str, int] = field(default_factory=dict)
+    optional: bool = False
 
     @property
     def where(self) -> str:
@@ -240,6 +246,7 @@ def read_experiment(
         budget=keys.take("budget", float, 0.0),
         resources=keys.take("resources", dict, {}),
         limits=limits,
+        optional=keys.take("optional", bool, False),
     )
     keys.done()
     start = Keys(experiment.start, f"{where}.start")
@@ -295,6 +302,7 @@ TOP = (
     "by_seed",
     "budget",
     "resources",
+    "optional",
 )
 
 
@@ -558,6 +566,8 @@ def _run(experiment, origin, spec, row, block, data_of) -> Run | None:
     data = {"data": data_of(row["data"], where)} if "data" in row else {}
     if None in data.values():
         return None
+    if origin.parent is not None:
+        row = {axis: _multiplied(spec, axis, value, where) for axis, value in row.items()}
     spec = replace(spec, **spec.changed({**row, **data}, where))
     axes = dict(origin.axes)
     for axis, value in row.items():
@@ -575,3 +585,24 @@ def _run(experiment, origin, spec, row, block, data_of) -> Run | None:
                 f"{experiment.where}.start: goes on from epoch {since} to {spec.epochs}"
             )
     return Run(spec, experiment.name, axes, origin.parent, origin.point, block)
+
+
+def _multiplied(spec: Spec, axis: str, value: Any, where: str) -> Any:
+    """An axis's value; `{times: 0.5}` is half of what the parent has, whole numbers rounded down.
+
+    Raises:
+        UserError: the parent has no number there, or another key is written.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    place = f"{where}.{axis}"
+    keys = Keys(value, place)
+    factor = keys.take("times", float)
+    keys.done()
+    first, *rest = axis_path(axis, where)
+    found = getattr(spec, first)
+    if rest:
+        found = (found or {}).get(rest[0])
+    if isinstance(found, bool) or not isinstance(found, (int, float)):
+        raise UserError(f"{place}: nothing to multiply by {factor:g}: the parent has {found!r}")
+    return type(found)(found * factor)

@@ -147,6 +147,25 @@ class Publications(Selections):
                     parents[run.id] = run
         return own, parents
 
+    def optional_experiments(self, reader: Figure | Claim) -> list[str]:
+        """The optional experiments that a figure or claim rests on, each once, in order."""
+        if not any(experiment.optional for experiment in self.experiments.values()):
+            return []
+        found: dict[str, None] = {}
+        for table in reader.tables.values():
+            for run in self.selected(table).values():
+                one: Run | None = run
+                while one is not None:
+                    if self.experiments[one.experiment].optional:
+                        found[one.experiment] = None
+                    one = one.parent
+        return list(found)
+
+    def joined(self, slug: str) -> list[str]:
+        """The claims whose verdicts a paper joins: those that rest on no optional experiment."""
+        claims = self.claims(slug)
+        return [name for name in claims if not self.optional_experiments(claims[name])]
+
     @cached_property
     def readers(self) -> dict[str, set[str]]:
         """Run id -> the figures that draw it or what starts from it."""

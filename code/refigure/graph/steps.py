@@ -189,7 +189,7 @@ class Steps:
 
     def _verdicts(self, paper: str):
         self.graph.must_be_built(paper)
-        inputs = [self.paths.claim(paper, name) for name in self.graph.claims(paper)]
+        inputs = [self.paths.claim(paper, name) for name in self.graph.joined(paper)]
         return inputs, [self.paths.claims(paper)]
 
     def _everything(self) -> list[Path]:
@@ -206,11 +206,11 @@ class Steps:
         return self._everything(), outputs, lambda: {"code": self.graph.report_provenance()}
 
     def figures(self, paper: str) -> list[Path]:
-        """The PDFs of a paper's figures, those that are optional left out."""
+        """The PDFs of a paper's figures; what is optional or rests on such runs is left out."""
         return [
             self.paths.figure(paper, figure.name, "pdf")
             for figure in self.graph.figures(paper).values()
-            if not figure.optional
+            if not figure.optional and not self.graph.optional_experiments(figure)
         ]
 
     def of_paper(self, paper: str) -> list[str]:

@@ -155,7 +155,7 @@ def _figure(
         "look": figure.look,
         "alt": figure.alt or figure.caption,
         "design": figure.design,
-        "optional": figure.optional,
+        "optional": figure.optional or bool(graph.optional_experiments(figure)),
         "target": str(files["PDF"].relative_to(graph.config.root)),
         "picture": embedded(png) if png.is_file() else None,
         "files": {kind: _relative(graph, path) for kind, path in files.items()},
