@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,7 +25,7 @@ from papermill import execute_notebook
 from refigure.machine import notebooks
 
 CELLS = (
-    "tables = settings = {}\ntarget = ''",
+    "tables = {}\ntarget = ''",
     "from refigure import plotting\nfrom refigure.plotting import plt",
     "rows = plotting.read(tables['lines'], 'epoch', 'loss', 'seed')\n"
     "figure, axes = plt.subplots(1, 3, figsize=(7.4, 2.4))\n"
@@ -61,7 +63,13 @@ def drawn(ours: bool, folder: Path, answer) -> None:
         notebooks.execute(folder / "in.ipynb", folder / "out.ipynb", given, folder)
     else:
         files = (str(folder / "in.ipynb"), str(folder / "out.ipynb"))
-        execute_notebook(*files, parameters=given, kernel_name="python3", progress_bar=False)
+        own = os.dup(2)
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), 2)  # a kernel that starts warns there; errors are replies
+        try:
+            execute_notebook(*files, parameters=given, kernel_name="python3", progress_bar=False)
+        finally:
+            os.dup2(own, 2)
     answer.put(time.perf_counter() - began)
 
 
@@ -87,8 +95,10 @@ def main() -> None:
                 answer = context.Queue()
                 process = context.Process(target=drawn, args=(ours, folder, answer))
                 process.start()
-                seconds.append(answer.get())
                 process.join()
+                if process.exitcode:
+                    sys.exit(f"a figure could not be drawn: status {process.exitcode}")
+                seconds.append(answer.get())
             ratios.append(seconds[0] / seconds[1])
             print(
                 f"a kernel {seconds[0]:.2f} s, in process {seconds[1]:.2f} s,"

@@ -5,7 +5,7 @@ by TERM (what a queue sends), after a random part of the CPU time that the job t
 then it is started until it ends. History, points and arrays must be those of an uninterrupted job,
 byte for byte, and so must what became of each run. The jobs take turns through every kind of run.
 
-    python benchmarks/survival.py [--jobs 100] [--first 0] [--seed 0]
+    python benchmarks/survival.py [--jobs 100] [--first 0] [--seed 0] [--kinds plain ...]
 
 `--first` goes on where a shorter call stopped: the moments depend on the job's number only.
 """
@@ -220,12 +220,13 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=100)
     parser.add_argument("--first", type=int, default=0, help="number of the first job")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", nargs="+", help="experiments, after those they start from")
     options = parser.parse_args()
     torch.set_num_threads(1)
     root = Path(tempfile.mkdtemp(prefix="refigure-survival-"))
     try:
         graph = project(root)
-        order = [graph.packs_of(graph.runs(name)) for name in graph.experiments]
+        order = [graph.packs_of(graph.runs(name)) for name in options.kinds or graph.experiments]
         packs = [pack for names in order for pack in names]
         whole, seconds = {}, {}
         for pack in packs:

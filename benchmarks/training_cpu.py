@@ -8,6 +8,7 @@ The same networks, images, batches and epochs, one after the other in one call:
   checkpoint every epoch, then one pass over the checkpoints for each measure.
 
     python benchmarks/training_cpu.py [--images ../shared/data/cifar10-jpg.tar.xz] [--pool 8]
+        [--train 2000] [--test 1000]
 
 Without CIFAR images it makes random ones of the same size and says so; times do not depend on what
 the images show. Prints the median ratio of wall times over the repeats.
@@ -27,18 +28,18 @@ import numpy as np
 import torch
 from torch import nn
 
-TRAIN, TEST, CLASSES = 2000, 1000, 10
+CLASSES = 10
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
-def load_images(path: Path) -> dict[str, np.ndarray]:
+def load_images(path: Path, train: int, test: int) -> dict[str, np.ndarray]:
     """CIFAR-10's first images after a permutation, uint8 (images, 32, 32, 3); random if absent."""
     if path.exists():
         from refigure.data.images.recipes import prepare
         from refigure.data.sources import digest_of, read
 
         raw = read({"kind": "images", "path": str(path), "sha256": digest_of(path)}, path.parent)
-        kept = prepare(raw, {"source": "cifar10", "train": TRAIN, "test": TEST})
+        kept = prepare(raw, {"source": "cifar10", "train": train, "test": test})
         return {
             "train_images": kept.train_images.transpose(0, 2, 3, 1),
             "train_labels": kept.train_labels,
@@ -48,10 +49,10 @@ def load_images(path: Path) -> dict[str, np.ndarray]:
     print(f"{path} is not there: random images of CIFAR's size instead")
     random = np.random.default_rng(0)
     return {
-        "train_images": random.integers(0, 256, (TRAIN, 32, 32, 3), dtype=np.uint8),
-        "train_labels": random.integers(0, CLASSES, TRAIN),
-        "test_images": random.integers(0, 256, (TEST, 32, 32, 3), dtype=np.uint8),
-        "test_labels": random.integers(0, CLASSES, TEST),
+        "train_images": random.integers(0, 256, (train, 32, 32, 3), dtype=np.uint8),
+        "train_labels": random.integers(0, CLASSES, train),
+        "test_images": random.integers(0, 256, (test, 32, 32, 3), dtype=np.uint8),
+        "test_labels": random.integers(0, CLASSES, test),
     }
 
 
@@ -226,6 +227,7 @@ def our_worker(options: argparse.Namespace) -> None:
     from refigure.data.images import images
     from refigure.data.images.recipes import prepare
     from refigure.data.sources import Raw
+    from refigure.graph.catalogue import settings
     from refigure.graph.experiments import Run, Wanted
     from refigure.graph.packs import Pack
     from refigure.graph.spec import Spec, canonical
@@ -243,11 +245,8 @@ def our_worker(options: argparse.Namespace) -> None:
         )
     )
     every = {"epochs": 1}
-    records = [
-        {"name": "train", "gradient": True, "every": every},
-        {"name": "test", "recomputed": True, "every": every},
-        {"name": "geometry", "every": every},
-    ]
+    recorders = [{"name": "train"}, {"name": "test", "recomputed": True}, {"name": "geometry"}]
+    records = [settings("record", keys, "benchmark") | {"every": every} for keys in recorders]
     wanted = Wanted(records=frozenset(canonical(record) for record in records))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -280,6 +279,8 @@ def main() -> None:
     parser.add_argument("--elrs", type=float, nargs="+", default=[1e-4, 1e-3, 1e-2, 1e-1])
     parser.add_argument("--k", type=int, default=8)
     parser.add_argument("--pool", type=int, default=8, help="size of the images, pixels")
+    for part, count in (("train", 2000), ("test", 1000)):
+        parser.add_argument(f"--{part}", type=int, default=count, help="images")
     parser.add_argument("--repeats", type=int, default=3)
     for name in ("worker", "pack"):
         parser.add_argument(f"--{name}", action="store_true", help=argparse.SUPPRESS)
@@ -295,7 +296,7 @@ def main() -> None:
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         arrays = Path(folder) / "images.npz"
-        np.savez(arrays, **load_images(options.images))
+        np.savez(arrays, **load_images(options.images, options.train, options.test))
         for repeat in range(options.repeats):
             ours, usual = our_seconds(options, arrays), usual_seconds(options, arrays)
             ratios.append(usual / ours)
@@ -305,7 +306,7 @@ def main() -> None:
                 flush=True,
             )
     print(
-        f"{len(options.elrs)} ConvNets k={options.k}, {TRAIN} images of"
+        f"{len(options.elrs)} ConvNets k={options.k}, {options.train} images of"
         f" {options.pool}x{options.pool}, {options.epochs} epochs:"
         f" the pack is {statistics.median(ratios):.1f} times faster (median of {len(ratios)})"
     )

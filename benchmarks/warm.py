@@ -4,7 +4,7 @@ A figure of where-large-lrs at smoke scale with all that it needs, built in fres
 `REFIGURE_WARM=off` and without, in turn. The wall time of one core is compared, since forks of the
 warm process are not among Snakemake's children: the machine should be quiet.
 
-    python benchmarks/warm.py [--target TARGET] [--repeats N]
+    python benchmarks/warm.py [--target TARGET] [--repeats N] [--checkout FOLDER]
 
 Prints the times, and the median of the repeats' ratios.
 """
@@ -22,18 +22,14 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("Snakefile", "rules", "code", "config", "profiles", "pyproject.toml")
+LEFT_OUT = (".*", "results", "scratch", "tests", "__pycache__", "local.yaml", "*.egg-info")
 
 
-def built(target: str, warm: bool) -> tuple[float, int]:
+def built(checkout: Path, target: str, warm: bool) -> tuple[float, int]:
     """Seconds that building takes in a fresh checkout, and the number of jobs."""
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        ignored = shutil.ignore_patterns("__pycache__", "local.yaml", "*.egg-info")
-        for name in PARTS:
-            source = ROOT / name
-            copy = shutil.copytree if source.is_dir() else shutil.copy
-            copy(source, root / name, **({"ignore": ignored} if source.is_dir() else {}))
+        root = Path(folder) / "checkout"
+        shutil.copytree(checkout, root, ignore=shutil.ignore_patterns(*LEFT_OUT))
         environment = {**os.environ, "PYTHONPATH": str(root / "code"), "OMP_NUM_THREADS": "1"}
         environment.pop("REFIGURE_WARM", None)
         if not warm:
@@ -51,11 +47,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", default="results/smoke/figures/where-large-lrs/fig14.pdf")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--checkout", type=Path, default=ROOT, help="what is copied and built")
     options = parser.parse_args()
     ratios = []
     for _ in range(options.repeats):
-        cold, jobs = built(options.target, warm=False)
-        warm, _ = built(options.target, warm=True)
+        cold, jobs = built(options.checkout, options.target, warm=False)
+        warm, _ = built(options.checkout, options.target, warm=True)
         ratios.append(cold / warm)
         print(
             f"{jobs} jobs: cold {cold:.1f} s, warm {warm:.1f} s, ratio {ratios[-1]:.2f}", flush=True

@@ -17,7 +17,15 @@ ROOT = Path(__file__).parents[1]
 REMOVED = object()
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-LONG = ("test_workflow", "built_tiny", "test_rnn", "test_resume", "test_survival", "test_training")
+LONG = (
+    "test_workflow",
+    "built_tiny",
+    "test_benchmarks",
+    "test_rnn",
+    "test_resume",
+    "test_survival",
+)
+LONG += ("test_training",)
 """What `make test` begins with: the groups that would be waited for if they came last."""
 
 PAPER = {

@@ -68,7 +68,7 @@ from refigure.claims import verdict
 def falls(lines, after, most):
     finding = verdict.above(verdict.Estimate.of(after["train_loss"], "runs"), 0.0, name="after")
     return verdict.all_of(
-        verdict.below(float(lines["train_loss"].min()), most, name="lowest"), finding
+        verdict.below(verdict.Exact(lines["train_loss"].min()), most, name="lowest"), finding
     )
 """
 CELLS = [
