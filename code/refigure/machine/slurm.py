@@ -322,7 +322,7 @@ def reason_of(root: Path, job: str) -> str:
     """The line in what Slurm kept of a job's output that says why it failed; "" if none does."""
     for path in sorted((root / LOGS).rglob(f"{job}.log")):
         with contextlib.suppress(OSError):
-            lines = path.read_text(errors="replace").splitlines()
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             telling = [line.strip() for line in lines if line.strip() and not _CHATTER.match(line)]
             named = [
                 line for line in telling if re.search(r"[Ee]rror|not found|denied|No such", line)
