@@ -20,10 +20,8 @@ if not Path(loaded).resolve().is_relative_to(Path(CODE).resolve()):
 
 # So have the jobs, which also find `refigure` where nobody has activated the environment; and
 # they work in this checkout, whichever another variable names.
-os.environ["PYTHONPATH"] = os.pathsep.join([CODE, *filter(None, [os.environ.get("PYTHONPATH")])])
-os.environ["PATH"] = os.pathsep.join(
-    [str(Path(sys.executable).parent), *filter(None, [os.environ.get("PATH")])]
-)
+for name, folder in {"PYTHONPATH": CODE, "PATH": str(Path(sys.executable).parent)}.items():
+    os.environ[name] = os.pathsep.join([folder, *filter(None, [os.environ.get(name)])])
 os.environ.pop("REFIGURE_ROOT", None)
 
 from refigure.machine import slurm, warm
@@ -157,7 +155,7 @@ def results(scale, *parts):
 # A job that Snakemake starts elsewhere runs where it is, in what the queue gave it.
 if "--target-jobs" in sys.argv:
     warm.forget()
-    os.environ["REFIGURE_QUEUED"] = "1"  # training.jobs.devices.QUEUED
+    os.environ.update(REFIGURE_QUEUED="1")  # training.jobs.devices.QUEUED
 
 # The jobs read files, not Snakemake's --config: there only the default scale means something.
 for key in config:
