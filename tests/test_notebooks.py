@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -336,6 +337,9 @@ def test_figures_import_no_library_that_they_do_not_need(folder, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "figure.pdf").is_file()
     kept = json.loads((tmp_path / "own/out.ipynb").read_text(encoding="utf-8"))
+    shown = [output.get("data", {}) for cell in kept["cells"] for output in cell.get("outputs", [])]
+    [picture] = [data["image/png"] for data in shown if "image/png" in data]
+    assert base64.b64decode(picture).startswith(b"\x89PNG") and " at 0x" not in json.dumps(shown)
     assert "".join(kept["cells"][-1]["outputs"][0]["text"]) == "[]\n"
 
 

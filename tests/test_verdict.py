@@ -425,3 +425,10 @@ def test_a_record_goes_through_json_unchanged():
 
 def test_nothing_compared_is_null_in_the_record():
     assert claim_record("C1", "", missing("not at this scale"), [])["threshold"] is None
+
+
+def test_a_step_of_a_trend_without_an_error_decides_nothing():
+    values = {1: [1.0, 1.1], 2: [2.0], 3: [3.0, 3.1]}
+    numbers = {key: Estimate.of(seeds, "seeds") for key, seeds in values.items()}
+    found = verdict.monotone(numbers, "increasing", ties=0, name="value")
+    assert found.verdict == "undecided" and "1 seed" in found.reason

@@ -378,6 +378,8 @@ def monotone(
     for left, right, a, b in zip(labels, labels[1:], values, values[1:], strict=False):
         pair, gap, margin = f"{left} to {right}", sign * (b - a), 0.0
         if isinstance(gap, Estimate):
+            if gap.margin is None:
+                return Finding(UNDECIDED, f"{pair}: {gap.without_error()}", recorded)
             gap, margin = gap.value, gap.margin
         if gap < -margin:
             beyond = " beyond its error" if margin else ""

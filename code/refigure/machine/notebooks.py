@@ -9,6 +9,7 @@ text and tracebacks go into the executed notebook as a kernel's would.
 from __future__ import annotations
 
 import ast
+import base64
 import contextlib
 import io
 import linecache
@@ -61,10 +62,11 @@ def _run(
         try:
             tree = ast.parse(source, name)
             last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-            exec(compile(tree, name, "exec"), names)
+            exec(compile(tree, name, "exec", dont_inherit=True), names)
             if last is not None:
-                value = eval(compile(ast.Expression(last.value), name, "eval"), names)
-        except Exception as raised:
+                asked = compile(ast.Expression(last.value), name, "eval", dont_inherit=True)
+                value = eval(asked, names)
+        except (Exception, SystemExit) as raised:  # a cell that exits has drawn nothing
             error = raised
     outputs = [
         new_output("stream", name=stream, text=text.getvalue())
@@ -72,7 +74,14 @@ def _run(
         if text.getvalue()
     ]
     if value is not None:
+        # A picture is kept as one; its `repr` would hold an address, another one at each run.
+        picture = getattr(value, "_repr_png_", lambda: None)()
         data = {"text/plain": repr(value)}
+        if picture is not None:
+            data = {
+                "image/png": base64.b64encode(picture).decode("ascii"),
+                "text/plain": "<picture>",
+            }
         outputs.append(new_output("execute_result", data=data, execution_count=count))
     if error is not None:
         lines = traceback.format_exception(error.with_traceback(_of_cells(error)))
