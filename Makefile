@@ -18,7 +18,7 @@ export OMP_NUM_THREADS := 1
 
 demo: $(READY)          ## every paper at demo scale, or one: make demo PAPER=three-regimes
 	@$(if $(PAPER),,$(BUILD) -- $(FIRST) && echo "The first figure: $(CURDIR)/$(FIRST)")
-	@set -e; for paper in $(or $(PAPER),$$($(PAPERS))); do \
+	@set -e; papers="$(or $(PAPER),$$($(PAPERS)))"; for paper in $$papers; do \
 	  $(BUILD) -- $$paper; \
 	  refigure report --scale demo --so-far; \
 	  echo "$$paper is built; the report so far: $(CURDIR)/results/demo/report.html"; \

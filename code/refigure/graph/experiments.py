@@ -183,7 +183,9 @@ class Experiment:
         if name not in self.points:
             place = f"{asker}: '{self.name}' has" if asker else f"{self.where}:"
             raise UserError(f"{place} no point '{name}'{suggest(name, self.points)}")
-        written = _clipped(self.points[name], epochs) if self.limits else self.points[name]
+        written = (
+            _clipped(self.points[name], epochs) if "epochs" in self.limits else self.points[name]
+        )
         return resolve_point(written, epochs, f"{self.where}.points.{name}")
 
     def wanted(self, epochs: int) -> Wanted:
@@ -578,7 +580,7 @@ def _run(experiment, origin, spec, row, block, data_of) -> Run | None:
         spec = replace(spec, epochs=min(spec.epochs, experiment.limits["epochs"]))
     since = origin.epoch
     if since is not None:
-        if experiment.limits:
+        if "epochs" in experiment.limits:
             spec = replace(spec, epochs=since + spec.epochs)
         if spec.epochs <= since:
             raise UserError(

@@ -27,7 +27,7 @@ LOGS = Path(".snakemake/slurm_logs")
 OVER = ("CANCELLED", "COMPLETED", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT")
 OVER += ("BOOT_FAIL", "DEADLINE", "REVOKED")
 NEVER = re.compile(
-    r"^(PartitionTimeLimit|PartitionNodeLimit|PartitionInactive|BadConstraints|AccountNotAllowed"
+    r"^(PartitionTimeLimit|BadConstraints|AccountNotAllowed"
     r"|InvalidAccount|InvalidQOS|QOSNotAllowed|JobHoldMaxRequeue|(Assoc|QOS)Max\w*PerJob\w*)"
 )
 """Slurm's reasons for which a job waits until somebody changes it or the cluster."""
