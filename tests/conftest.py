@@ -24,8 +24,8 @@ LONG = (
     "test_rnn",
     "test_resume",
     "test_survival",
+    "test_training",
 )
-LONG += ("test_training",)
 """What `make test` begins with: the groups that would be waited for if they came last."""
 
 PAPER = {

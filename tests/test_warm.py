@@ -16,7 +16,7 @@ COMMAND = """
 import sys
 from refigure.machine import warm
 warm.IMPORTS = {"do": ("decimal",), "bad": ("no_such_module",)}
-def run(arguments, forked=False):
+def run(arguments):
     exec(arguments[1], {})
     return 0
 def main():

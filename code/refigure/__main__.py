@@ -18,12 +18,8 @@ def main() -> int:
     return run(arguments) if status is None else status
 
 
-def run(arguments: list[str], forked: bool = False) -> int:
-    """Run one command in this process; its exit status.
-
-    Args:
-        forked: whether this process is a fork of the warm one.
-    """
+def run(arguments: list[str]) -> int:
+    """Run one command in this process; its exit status."""
     from refigure.cli import main as command
 
     return command(arguments)

@@ -30,7 +30,7 @@ CASE_WORDS = ("seeds", "block")  # what a case says beside its axes: how many se
 SOURCED = ("data", "checkpoint")  # axes whose values have no runs where nobody configured a source
 TAKES = tuple(name for name in CATALOGUE["start"] if name != "initial")
 SETS = ("test", "train")
-FINAL = "final"  # the network that a run ends with
+FINAL = "final"  # in the keys of predictions: the network that a run ends with
 
 
 @dataclass(frozen=True)

@@ -85,8 +85,6 @@ def start() -> None:
         [sys.executable, "-c", "from refigure.__main__ import serve; serve()", str(address)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        # Kernels import the debugger, which would warn that Python's own modules are frozen.
-        env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"},
         # Ctrl-C is for the jobs' `refigure`; in a session of its own `nice` would not reach it.
         process_group=0,
     )
@@ -125,7 +123,7 @@ def _hand_over(connection: socket.socket, arguments: list[str]) -> int:
 class _Server:
     """Forks a process for each job, and tells the job's `refigure` how it ended."""
 
-    def __init__(self, address: Path, run: Callable[[list[str], bool], int]) -> None:
+    def __init__(self, address: Path, run: Callable[[list[str]], int]) -> None:
         self.run = run
         self.listening = socket.socket(socket.AF_UNIX)
         self.listening.bind(str(address))
@@ -233,7 +231,7 @@ class _Server:
             os.environ.clear()
             os.environ.update(job["environment"])
             sys.argv = ["refigure", *job["arguments"]]
-            status = self.run(job["arguments"], True)
+            status = self.run(job["arguments"])
         except SystemExit as ended:
             status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         except BaseException:
@@ -251,11 +249,11 @@ class _Server:
                 os._exit(status)
 
 
-def serve(address: Path, run: Callable[[list[str], bool], int]) -> None:
+def serve(address: Path, run: Callable[[list[str]], int]) -> None:
     """Be the warm process at an address.
 
     Args:
-        run: runs a command, given its arguments and that it is a fork; returns its exit status.
+        run: runs a command, given its arguments; returns its exit status.
     """
     server = _Server(address, run)
     print("listening", flush=True)

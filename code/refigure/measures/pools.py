@@ -11,11 +11,8 @@ from safetensors import SafetensorError, safe_open
 
 from refigure.errors import UserError
 from refigure.files import read_json
-from refigure.graph.experiments import Run
+from refigure.graph.experiments import FINAL, Run
 from refigure.graph.lookups import Graph
-
-FINAL = "final"
-"""The name under which the predictions of the network that a run ends with are kept."""
 
 
 @dataclass(frozen=True)

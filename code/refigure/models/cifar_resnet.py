@@ -20,6 +20,7 @@ from refigure.models.layers import (
     global_average_pool,
     linear,
 )
+from refigure.models.residual import Block, blocks
 
 
 def build(
@@ -51,20 +52,6 @@ def build(
 
 
 @dataclass(frozen=True)
-class Block:
-    """Two 3x3 convolutions; `reshapes` where the shortcut is a convolution."""
-
-    name: str
-    inputs: int
-    outputs: int
-    stride: int
-
-    @property
-    def reshapes(self) -> bool:
-        return self.stride != 1 or self.inputs != self.outputs
-
-
-@dataclass(frozen=True)
 class CifarResNet18:
     """See `build`; `outputs` are those of the linear layer."""
 
@@ -78,13 +65,7 @@ class CifarResNet18:
 
     @property
     def _blocks(self) -> Iterator[Block]:
-        inputs = self.k
-        for stage in range(1, 5):
-            outputs = self.k * 2 ** (stage - 1)
-            for number in (1, 2):
-                stride = 2 if stage > 1 and number == 1 else 1
-                yield Block(f"stage{stage}.block{number}", inputs, outputs, stride)
-                inputs = outputs
+        return blocks(self.k, stages=4, depth=2)
 
     @property
     def _convolutions(self) -> Iterator[tuple[str, str, int, int, int]]:

@@ -21,6 +21,7 @@ from refigure.models.layers import (
     global_average_pool,
     linear,
 )
+from refigure.models.residual import Block, blocks
 
 Norm = Literal["batch", "batch_affine"]
 
@@ -54,20 +55,6 @@ def build(channels: int, size: int, classes: int, *, k: int, norm: Norm = "batch
 
 
 @dataclass(frozen=True)
-class Block:
-    """A residual block of two 3x3 convolutions; `reshapes` where its shortcut is a convolution."""
-
-    name: str
-    inputs: int
-    outputs: int
-    stride: int
-
-    @property
-    def reshapes(self) -> bool:
-        return self.stride != 1 or self.inputs != self.outputs
-
-
-@dataclass(frozen=True)
 class ResNet18:
     """See `build`; the attributes are its arguments."""
 
@@ -82,13 +69,7 @@ class ResNet18:
 
     @property
     def _blocks(self) -> Iterator[Block]:
-        inputs = self.k
-        for stage in range(1, 5):
-            outputs = self.k * 2 ** (stage - 1)
-            for number in range(2):
-                stride = 2 if stage > 1 and number == 0 else 1
-                yield Block(f"stage{stage}.block{number}", inputs, outputs, stride)
-                inputs = outputs
+        return blocks(self.k, stages=4, depth=2, first=0)
 
     @property
     def _parameters(self) -> dict[str, Parameter]:

@@ -22,6 +22,7 @@ from refigure.models.layers import (
     global_average_pool,
     linear,
 )
+from refigure.models.residual import Block, blocks
 
 
 def build(
@@ -61,20 +62,6 @@ def build(
 
 
 @dataclass(frozen=True)
-class Block:
-    """A residual block of two 3x3 convolutions; `reshapes` where its shortcut is a convolution."""
-
-    name: str
-    inputs: int
-    outputs: int
-    stride: int
-
-    @property
-    def reshapes(self) -> bool:
-        return self.stride != 1 or self.inputs != self.outputs
-
-
-@dataclass(frozen=True)
 class WideResNet28:
     """See `build`; the attributes are its arguments."""
 
@@ -90,13 +77,7 @@ class WideResNet28:
 
     @property
     def _blocks(self) -> Iterator[Block]:
-        inputs = self.k
-        for stage in range(1, 4):
-            outputs = self.k * 2 ** (stage - 1)
-            for number in range(1, 5):
-                stride = 2 if stage > 1 and number == 1 else 1
-                yield Block(f"stage{stage}.block{number}", inputs, outputs, stride)
-                inputs = outputs
+        return blocks(self.k, stages=3, depth=4)
 
     @property
     def _parameters(self) -> dict[str, Parameter]:

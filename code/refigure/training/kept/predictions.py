@@ -7,13 +7,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from refigure.graph.experiments import Run, Wanted
+from refigure.graph.experiments import FINAL, Run, Wanted
 from refigure.models.layers import Statistics
 from refigure.training.jobs.parts import Part
 from refigure.training.loop import Trained, Training
-
-FINAL = "final"
-"""What the network that a run ends with is called, where others have the text of their point."""
 
 
 def keep(runs: Sequence[Run], training: Training, trained: Trained, wanted: Wanted) -> Part:
