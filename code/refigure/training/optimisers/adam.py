@@ -27,8 +27,9 @@ class Adam:
 
     Args:
         settings: of each network: lr, wd and clip may differ; `decay: matrices` spares tensors of
-            one axis (biases, scales of norms) and what the model names `undecayed`; `clip` bounds the gradient's norm over all trained
-            parameters of a network, as torch.nn.utils.clip_grad_norm_.
+            one axis (biases, scales of norms) and what the model names `undecayed`; `clip` bounds
+            the gradient's norm over all trained parameters of a network, as
+            torch.nn.utils.clip_grad_norm_.
         stack: the networks, at their initial state.
 
     Attributes:
