@@ -49,7 +49,7 @@ def test_a_label_may_not_be_an_axis(project):
 
 def test_a_label_is_a_text_or_a_number(project):
     project.edit(f"{PT}.labels", {"setup": ["main"]})
-    with pytest.raises(UserError, match="labels.setup must be a text or a number"):
+    with pytest.raises(UserError, match=r"labels\.setup must be a text or a number"):
         project.graph().runs(PT)
 
 
