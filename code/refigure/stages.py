@@ -162,7 +162,7 @@ def read_histories(graph: Graph, runs: list[Run]) -> Any:
     paths = [graph.paths.pack(pack) / "history.parquet" for pack in graph.packs_of(runs)]
     frames = [read_parquet(path) for path in paths]
     rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    return histories(rows, {run.id: {"experiment": run.experiment, **run.axes} for run in runs})
+    return histories(rows, {run.id: {"experiment": run.experiment, **run.columns} for run in runs})
 
 
 def read_array(graph: Graph, runs: list[Run], name: str) -> Any:
@@ -170,8 +170,8 @@ def read_array(graph: Graph, runs: list[Run], name: str) -> Any:
     from refigure.tables.histories import long_arrays
 
     frame = long_arrays(_arrays(graph, runs, name), [run.id for run in runs], name)
-    for axis in dict.fromkeys(axis for run in runs for axis in run.axes):
-        frame[axis] = frame["run"].map({run.id: run.axes.get(axis) for run in runs})
+    for axis in dict.fromkeys(axis for run in runs for axis in run.columns):
+        frame[axis] = frame["run"].map({run.id: run.columns.get(axis) for run in runs})
     frame["experiment"] = frame["run"].map({run.id: run.experiment for run in runs})
     return frame
 
@@ -180,7 +180,7 @@ def read_recorded(graph: Graph, runs: list[Run], name: str) -> Any:
     """One recorded array of some runs as arrays, a `Recorded`."""
     from refigure.tables.histories import recorded
 
-    about = {run.id: {"experiment": run.experiment, **run.axes} for run in runs}
+    about = {run.id: {"experiment": run.experiment, **run.columns} for run in runs}
     return recorded(_arrays(graph, runs, name), about, name)
 
 
@@ -216,7 +216,7 @@ def grid_of(runs: list[Run]) -> Any:
 
     rows = []
     for run in runs:
-        row = {"experiment": run.experiment, **run.axes, "run": run.id}
+        row = {"experiment": run.experiment, **run.columns, "run": run.id}
         for key in run.spec.__dataclass_fields__:
             value = getattr(run.spec, key)
             inner = value.items() if isinstance(value, Mapping) else [(None, value)]
@@ -331,6 +331,6 @@ def index(graph: Graph, experiment: str, path: Path) -> None:
     for run in graph.runs(experiment):
         found = about[run.id]
         kept = {key: found[key] for key in ("status", "last_epoch", "seconds", "device")}
-        rows.append({"run": run.id, **run.axes, "pack": graph.pack_of[run.id], **kept})
+        rows.append({"run": run.id, **run.columns, "pack": graph.pack_of[run.id], **kept})
     with whole(path) as temporary:
         pd.DataFrame(rows).to_csv(temporary, sep="\t", index=False)

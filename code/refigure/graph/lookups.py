@@ -56,7 +56,7 @@ class Graph(Publications):
         """The code of a probe, what it measures and its options."""
         probe = self.probe_of_part[part]
         members = {
-            role: [[run.id, dict(run.axes), point] for run, point in members]
+            role: [[run.id, probe.told(run), point] for run, point in members]
             for role, members in probe.parts[part].items()
         }
         configured = {"measure": probe.measure, "of": members, "each": probe.each}
@@ -70,7 +70,7 @@ class Graph(Publications):
         """The code of a table, its selection and options."""
         table = self.table(name)
         runs = {
-            role: [[run.experiment, run.id, dict(run.axes)] for run in runs]
+            role: [[run.experiment, run.id, dict(run.columns)] for run in runs]
             for role, runs in table.runs.items()
         }
         configured = {"compute": table.compute, "runs": runs, "arrays": table.arrays}
@@ -82,7 +82,7 @@ class Graph(Publications):
             configured["recorded"] = dict(table.recorded)
         if table.grid:
             configured["grid"] = {
-                role: [[run.experiment, run.id, dict(run.axes)] for run in runs]
+                role: [[run.experiment, run.id, dict(run.columns)] for run in runs]
                 for role, runs in table.grid.items()
             }
         module = module_of(table.compute) if table.compute else HISTORIES
