@@ -39,9 +39,8 @@ class Adam:
     Raises:
         UserError: a layer_decay other than 1.
 
-    Source: Kingma and Ba 2015, arXiv:1412.6980, algorithm 1 and the end of section 2 for
-    `epsilon_hat`; Loshchilov and Hutter 2019,
-    arXiv:1711.05101, algorithm 2.
+    Source: Kingma and Ba 2015, arXiv:1412.6980, algorithm 1, and its last paragraph for
+    `epsilon_hat`; Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2.
     """
 
     def __init__(self, settings: Sequence[Mapping[str, Any]], stack: Stack):
