@@ -49,7 +49,7 @@ class Redrawn:
         columns: that are drawn anew.
         flat: of `cells`, those that make no difference in this world.
         log: whether logarithms are drawn.
-        shift: `{where: {column: values}, by: number}`, added to the means (of logarithms, if `log`).
+        shift: `{where: {column: values}, by: number}`, added to means (of logs, if `log`).
     """
 
     cells: tuple[str, ...]
