@@ -68,10 +68,10 @@ def test_a_log_has_a_line_at_growing_intervals_with_epoch_loss_networks_and_time
     made.end()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "pack: 2000 network epochs"
-    assert lines[1] == "epoch 2/1000 of 2 networks, loss 0.5; all 0 %, 2 s gone, 16 min 38 s left"
+    assert lines[1] == "epoch 2/1000 of 2 networks, loss 0.5; all 0 %, 2 s gone, 16.6 min left"
     told = [int(re.match(r"epoch (\d+)", line)[1]) for line in lines[1:-1]]
     assert told[:6] == [2, 6, 14, 30, 62, 122] and told[6] == 182 and told[-1] == 1000
-    assert lines[-2].endswith("all 100 %, 16 min 40 s gone, 0 s left")
+    assert lines[-2].endswith("all 100 %, 16.7 min gone, 0 s left")
     assert lines[-1] == "pack: done in 16.7 min"
 
 

@@ -60,7 +60,7 @@ class Progress:
 
 def duration(seconds: float) -> str:
     """`0.4 s`, `42 s`, `7.3 min`, `3.4 h`, `1,200 h`: hours are what queues and budgets count."""
-    if seconds < 1:
+    if 0 < seconds < 1:
         return f"{seconds:.1f} s"
     if seconds < 100:
         return f"{seconds:.0f} s"
