@@ -28,6 +28,7 @@ PLAIN: dict[str, Any] = {
 }
 PLAIN_DEFAULTS = {key: default_of(shape) for key, shape in PLAIN.items()}
 NAMED_DEFAULTS = {"task": "classification", "schedule": "constant", "init": "default"}
+STOPS = ("train_loss_below", "train_loss_running_below")
 AXES: dict[str, tuple[str, ...]] = {
     "elr": ("optimiser", "elr"),
     "lr": ("optimiser", "lr"),
@@ -136,7 +137,8 @@ class Spec:
         augment: the same, or None.
         head: None (the last layer is trained, drawn from the run's seed) or `{seed, norm}`: the
             last layer is drawn from `seed` (None: the run's), rescaled to `norm` and frozen.
-        stop: None, or `{train_loss_below}`: training ends at the first epoch below it.
+        stop: None, or `{train_loss_below}` or `{train_loss_running_below}`: training ends at the
+            first epoch below it, of the pass at its end or of the mean over its batches.
         start: None, or `{run, point, take}` (the parent's id and the resolved point), or
             `{file, take}` (the content id of a declared file).
         batch: images a step; `full_batch`: one step an epoch on gradients of all batches.
@@ -321,8 +323,10 @@ def _stop(written: Any, where: str) -> dict[str, Any] | None:
     if written is None:
         return None
     keys = Keys(written, where)
-    stop = {"train_loss_below": keys.take("train_loss_below", float)}
+    stop = {key: keys.take(key, float, None) for key in STOPS}
     keys.done()
+    if sum(bound is not None for bound in stop.values()) != 1:
+        raise UserError(f"{where}: one of {' or '.join(STOPS)} is needed, got {dict(written)}")
     return stop
 
 
