@@ -177,7 +177,7 @@ def _measures(
             total += max(record["endtime"] - record["starttime"] - JOB_S["measure"], 0.0)
             continue
         found = None
-        if asks and (times.device is not None or not times.gpu_here):
+        if asks and times.of_devices:
             from refigure.explain.work import probe_seconds
 
             roles = staleness.graph.measured(step.names[0])

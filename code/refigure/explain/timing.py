@@ -152,10 +152,16 @@ class Times:
         return _seconds(run, pack, timed)
 
     def counts(self, run: Run) -> bool:
-        """Whether a run's work is counted, for a class of devices: it asks for a GPU that is not
-        here, or another device is asked about."""
+        """Whether a run's work is counted, for a class of devices: it asks for a GPU, and a device
+        is asked about or it is of the papers' own size, which nobody trains on a CPU."""
         asks = self.graph.resources("train", run.experiment)["gpu"]
-        return bool(asks) and (self.device is not None or not self.gpu_here)
+        return bool(asks) and self.of_devices
+
+    @property
+    def of_devices(self) -> bool:
+        """Whether jobs that ask for a GPU are planned for a class of devices, not this machine."""
+        large = "paper" in self.graph.scale.chain and not self.gpu_here
+        return self.device is not None or large
 
     @cached_property
     def device_class(self) -> Any:
