@@ -260,7 +260,10 @@ def _likelihoods(members: NDArray, labels: NDArray) -> NDArray:
 
 
 def _calibrated(mixed: NDArray, labels: NDArray) -> float:
-    """NLL after a temperature that halves of the test set fit for each other (pretrain-basin, section 6)."""
+    """NLL after a temperature that halves of the test set fit for each other.
+
+    Source: pretrain-basin, section 6.
+    """
 
     def nll_at(temperature: float, objects: NDArray[np.bool_]) -> float:
         own = tempered_after(mixed[None, objects], labels[objects], np.array([temperature]))
