@@ -8,8 +8,8 @@ import drawing
 import numpy as np
 import pandas as pd
 import pytest
-import transfer_world
 import yaml
+from refigure.claims.worlds import pretrain_basin
 from refigure.tables import transfer
 
 ROOT = Path(__file__).parents[1]
@@ -22,7 +22,7 @@ BARE = [name for name, figure in FIGURES.items() if not figure.get("tables")]
 def made_up() -> dict[str, pd.DataFrame]:
     """All tables by name."""
     pairs = (("transfer_target", "own"), ("images10_imagenet", "byol"))
-    world = transfer_world.world(draws=2, pairs=pairs)
+    world = pretrain_basin.world(np.random.default_rng(0), draws=2, pairs=pairs)
     tables = {f"transfer_{name}": frame for name, frame in world.items()}
     fge = world["ensembles"].query("method == 'sse'").assign(method="fge")
     tables["transfer_triangles"] = fge
