@@ -230,7 +230,8 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "step_norms": Entry("refigure.training.recorders.step_norms"),
         "group_norms": Entry("refigure.training.recorders.group_norms"),
         "correct": Entry(
-            "refigure.training.correctness", {"objects": 1024, "held_out": 0, "views": 10}
+            "refigure.training.recorders.correct",
+            {"objects": 1024, "held_out": 0, "views": 10, "redrawn": False},
         ),
         "counts": Entry("refigure.training.recorders.counts"),
     },
