@@ -12,7 +12,7 @@ from refigure.errors import UserError
 from refigure.explain.target import Target, resolve
 from refigure.files import read_json
 from refigure.graph.config import Config
-from refigure.graph.lookups import Graph
+from refigure.graph.lookups import Graph, graph_of
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -53,7 +53,7 @@ def _target(options: argparse.Namespace) -> Target:
 
 def _graph(options: argparse.Namespace) -> Graph:
     config = Config(Path(options.root))
-    return Graph(config, options.scale or config.user["scale"])
+    return graph_of(config, options.scale or config.user["scale"])
 
 
 def _print(options: argparse.Namespace, found: Any, text: Callable[[Any], str]) -> None:

@@ -99,6 +99,8 @@ class Run:
         axes: the values of the experiment's axes and what it carries from its parent, by column.
         parent: the run it starts from, if any; `point` the key of the point it starts at.
         block: the most runs of its case that one job trains; None: as many as of the experiment.
+        labels: what its experiment is called: constant columns beside the axes, no part of the
+            identity.
     """
 
     spec: Spec
@@ -107,11 +109,17 @@ class Run:
     parent: Run | None = None
     point: str | None = None
     block: int | None = None
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
         """The identity: of the spec alone."""
         return self.spec.id
+
+    @property
+    def columns(self) -> Mapping[str, Any]:
+        """Labels and axes: what tells the run apart in tables, groups and selections."""
+        return {**self.labels, **self.axes} if self.labels else self.axes
 
     @property
     def label(self) -> str:
@@ -140,6 +148,8 @@ class Experiment:
     """A named family of runs at one scale: base, axes, start, and what its runs leave behind.
 
     Args:
+        labels: column -> value that all its runs have in tables, beside their axes; a run that
+            starts from another has that one's labels, with its own over them.
         optional: whether it is trained only for a figure, claim or list of runs that is asked for
             by name: the target of a scale or of a paper leaves out what rests on it.
     """
@@ -159,6 +169,7 @@ class Experiment:
     resources: Mapping[str, int]
     limits: Mapping[str, int] = field(default_factory=dict)
     optional: bool = False
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
@@ -249,6 +260,7 @@ def read_experiment(
         resources=keys.take("resources", dict, {}),
         limits=limits,
         optional=keys.take("optional", bool, False),
+        labels=_labels(keys.take("labels", dict, {}), f"{where}.labels"),
     )
     keys.done()
     start = Keys(experiment.start, f"{where}.start")
@@ -285,6 +297,13 @@ def _values(axis: str, values: Any, where: str) -> list:
     return values
 
 
+def _labels(written: Mapping[str, Any], where: str) -> dict[str, Any]:
+    for name, value in written.items():
+        if not isinstance(value, (str, int, float)):
+            raise UserError(f"{where}.{name} must be a text or a number, got {value!r}")
+    return dict(written)
+
+
 def _thawed(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _thawed(item) for key, item in value.items()}
@@ -305,6 +324,7 @@ TOP = (
     "budget",
     "resources",
     "optional",
+    "labels",
 )
 
 
@@ -441,9 +461,10 @@ def select(
     if not runs:
         return []
     for axis, wanted in where.items():
-        if axis not in runs[0].axes:
-            raise UserError(f"{place}: no axis '{axis}'{suggest(axis, runs[0].axes)}")
-        have = {_comparable(run.axes[axis]) for run in runs}
+        for run in runs:
+            if axis not in run.columns:
+                raise UserError(f"{place}: no axis '{axis}'{suggest(axis, run.columns)}")
+        have = {_comparable(run.columns[axis]) for run in runs}
         for value in wanted if isinstance(wanted, list) else [wanted]:
             cut = axis in SOURCED or (axis == "seed" and "seeds" in limits)
             if _comparable(value) not in have and not cut:
@@ -456,7 +477,7 @@ def select(
     return [
         run
         for run in runs
-        if all(_comparable(run.axes[axis]) in values for axis, values in accepted.items())
+        if all(_comparable(run.columns[axis]) in values for axis, values in accepted.items())
     ]
 
 
@@ -586,7 +607,11 @@ def _run(experiment, origin, spec, row, block, data_of) -> Run | None:
             raise UserError(
                 f"{experiment.where}.start: goes on from epoch {since} to {spec.epochs}"
             )
-    return Run(spec, experiment.name, axes, origin.parent, origin.point, block)
+    labels = {**(origin.parent.labels if origin.parent else {}), **experiment.labels}
+    if taken := set(labels) & set(axes):
+        name = sorted(taken)[0]
+        raise UserError(f"{experiment.where}.labels: '{name}' is an axis of its runs")
+    return Run(spec, experiment.name, axes, origin.parent, origin.point, block, labels)
 
 
 def _multiplied(spec: Spec, axis: str, value: Any, where: str) -> Any:

@@ -68,7 +68,7 @@ def groups(
     keyed: dict[tuple, dict[str, list[tuple[Run, str | None]]]] = {}
     for role, members in roles.items():
         for run, point in members:
-            key = tuple(run.axes[axis] for axis in each)
+            key = tuple(run.columns[axis] for axis in each)
             keyed.setdefault(key, {name: [] for name in roles})[role].append((run, point))
     data: dict[str, Any] = {}
     labels: dict[str, Any] = {}

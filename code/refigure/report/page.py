@@ -127,12 +127,22 @@ def _claim(graph: Graph, slug: str, record: Mapping[str, Any]) -> dict[str, Any]
         "shown": shown,
         "more": more,
         "conditions": written.conditions if written else "",
+        "published": _published(record, graph.paper(slug).get("units") or {}),
         "figures": [
             {"name": name, "anchor": _anchor(slug, "figure", name)}
             for name in record["figures"]
             if name in graph.figures(slug)
         ],
     }
+
+
+def _published(record: Mapping[str, Any], units: Mapping[str, str]) -> dict[str, Any] | None:
+    """What the paper's own numbers say of a claim, where they are at hand."""
+    if "published" not in record:
+        return None
+    own = record["published"]
+    shown, more = _numbers(own, units)
+    return {**own, "rows": shown + more}
 
 
 def _figure(
