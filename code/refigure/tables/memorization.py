@@ -208,14 +208,12 @@ def bits(recorded: Recorded, objects: int) -> Bits:
     epochs, right = {}, {}
     names = recorded.axes.get("experiment", pd.Series(dtype=object))
     for method in METHODS:
-        rows = [
-            row for row, name in enumerate(names) if str(name).removesuffix(LITERAL) == method
-        ]
+        rows = [row for row, name in enumerate(names) if str(name).removesuffix(LITERAL) == method]
         longest = max((len(recorded.epochs[row]) for row in rows), default=0)
         rows = [row for row in rows if len(recorded.epochs[row]) == longest]
         if not rows or not longest:
             continue
-        packed = np.stack([recorded.values[row] for row in rows])
+        packed = np.stack([recorded.values[row] for row in rows])  # noqa: PD011
         if packed.shape[-1] != -(-objects // 8):
             raise ValueError(
                 f"{method}: {packed.shape[-1]} bytes a view are not the bits of {objects} objects:"
@@ -231,9 +229,7 @@ def _count(data: Images | None, objects: int, which: str = "train") -> int:
     return min(len(labels), objects)
 
 
-def _read(
-    recorded: Recorded, data: Images | None, objects: int, which: str = "train"
-) -> Bits:
+def _read(recorded: Recorded, data: Images | None, objects: int, which: str = "train") -> Bits:
     return Bits({}, {}) if data is None else bits(recorded, _count(data, objects, which))
 
 
@@ -294,6 +290,8 @@ RESAMPLES = {
     "v_obj": float,
     "v_aug": float,
     "class_range": float,
+    "easiest": str,
+    "hardest": str,
 }
 VIEWS = {
     "method": str,
@@ -398,6 +396,7 @@ def steps(
     redrawn: Recorded,
     data: Images | None,
     objects: int,
+    of_test: int,
     halvings: int = 20,
 ) -> pd.DataFrame:
     """Means and noise-free spreads at every step.
@@ -406,7 +405,7 @@ def steps(
         runs: not read: the arrays are theirs.
         correct, second, held_out, redrawn: recorded bits.
         data: whose objects they are; None: no rows.
-        objects: how many were asked for, of training and of test objects.
+        objects, of_test: how many were asked for, of training and of test objects.
         halvings: random splits of networks and views.
 
     Returns:
@@ -415,7 +414,7 @@ def steps(
     first = _read(correct, data, objects)
     others = {
         "mean_second": _read(second, data, objects),
-        "mean_held_out": _read(held_out, data, objects, "test"),
+        "mean_held_out": _read(held_out, data, of_test, "test"),
         "mean_redrawn": _read(redrawn, data, objects),
     }
     rows = []
@@ -534,13 +533,13 @@ def resamples(
             means = class_means(p, labels)
             row |= {"v_obj": v_obj, "v_aug": v_aug}
             row["class_range"] = np.nanmax(means) - np.nanmin(means)
+            row["easiest"] = _named(data, int(np.nanargmax(means)))
+            row["hardest"] = _named(data, int(np.nanargmin(means)))
             rows.append(row)
     return frame_of(rows, RESAMPLES)
 
 
-def views(
-    runs: pd.DataFrame, correct: Recorded, data: Images | None, objects: int
-) -> pd.DataFrame:
+def views(runs: pd.DataFrame, correct: Recorded, data: Images | None, objects: int) -> pd.DataFrame:
     """p of every view of every object at the points of `points` over all views.
 
     Args:
@@ -705,8 +704,7 @@ def classes(
         sizes = np.bincount(labels)
         for epoch, p in zip(epochs, first.p(method), strict=True):
             for label, mean in enumerate(class_means(p, labels)):
-                name = data.names[label] if label < len(data.names) else str(label)
-                rows.append((method, epoch, label, name, sizes[label], mean))
+                rows.append((method, epoch, label, _named(data, label), sizes[label], mean))
     return frame_of(rows, CLASSES)
 
 
@@ -751,8 +749,11 @@ def correlations(
                 else:
                     # In the order of the methods, so that the matrix is symmetric.
                     x, y = (
-                        one[np.random.default_rng([number, METHODS.index(name)]).integers(
-                            len(one), size=len(one))].mean(0)
+                        one[
+                            np.random.default_rng([number, METHODS.index(name)]).integers(
+                                len(one), size=len(one)
+                            )
+                        ].mean(0)
                         for name, one in ((method, a), (other, b))
                     )
                 found.append(stats.spearmanr(x, y).statistic)
@@ -772,6 +773,7 @@ def held_out(
     held_out: Recorded,
     data: Images | None,
     objects: int,
+    of_test: int,
 ) -> pd.DataFrame:
     """Sorted p of training and of held-out objects at the points of `points` over all views.
 
@@ -779,14 +781,14 @@ def held_out(
         runs: not read: the arrays are theirs.
         correct, held_out: recorded bits.
         data: whose objects they are; None: no rows.
-        objects: how many were asked for, of either.
+        objects, of_test: how many were asked for, of training and of test objects.
 
     Returns:
         Columns `HELD_OUT`; `set` is "train" or "test".
 
     Source: contrastive-memorization, section 7, E2.
     """
-    first, other = _read(correct, data, objects), _read(held_out, data, objects, "test")
+    first, other = _read(correct, data, objects), _read(held_out, data, of_test, "test")
     rows = []
     for method, measure, q, step in _reached(first):
         for name, known in (("train", first), ("test", other)):
@@ -796,6 +798,10 @@ def held_out(
             for rank, p in enumerate(np.sort(known.p(method, step))):
                 rows.append((method, q, epoch, name, rank, p))
     return frame_of(rows, HELD_OUT)
+
+
+def _named(data: Images, label: int) -> str:
+    return data.names[label] if label < len(data.names) else str(label)
 
 
 def _reached(first: Bits) -> Iterator[tuple[str, str, float, int]]:
