@@ -434,5 +434,5 @@ def test_the_table_of_convergence_times_knows_when_its_runs_stop(graph, scale):
     graph = graph(scale)
     options = graph.table("convergence_times").options
     for run in graph.runs("sphere_border"):
-        assert run.spec.stop["train_loss_below"] == options["threshold"]
+        assert run.spec.stop["train_loss_running_below"] == options["threshold"]
         assert run.spec.epochs == options["cap"]

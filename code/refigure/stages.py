@@ -17,6 +17,7 @@ from refigure.graph.config import PUBLISHED
 from refigure.graph.experiments import Run
 from refigure.graph.lookups import Graph, function_of
 from refigure.graph.packs import Pack
+from refigure.graph.publications import Claim
 from refigure.graph.spec import canonical
 
 
@@ -277,18 +278,25 @@ def claim(graph: Graph, paper: str, name: str) -> None:
     published = graph.paths.results.name == PUBLISHED
     read = read_published if published else read_parquet
     frames = {key: read(path) for key, path in files.items()}
-    options = dict(written.options)
+    options = options_of(graph, written)
     if published:
         options |= written.published.options
-    thresholds = options.pop("thresholds", {})
-    for key, value in thresholds.items():
-        options[key] = verdict.threshold_at(value, scale_of(value, graph.scale.chain))
     decide = function_of(written.decide, f"claim {paper} {name}")
     finding = judge(decide, frames, options) if published else decide(**frames, **options)
     record = verdict.claim_record(name, written.statement, finding, list(written.figures))
     if published:
         record["source"] = written.published.source
     write_json(record, graph.paths.claim(paper, name), sort_keys=False)
+
+
+def options_of(graph: Graph, claim: Claim) -> dict[str, Any]:
+    """What a claim's predicate takes besides its tables: options, and thresholds at this scale."""
+    from refigure.claims.verdict import threshold_at
+
+    options = dict(claim.options)
+    for key, value in options.pop("thresholds", {}).items():
+        options[key] = threshold_at(value, scale_of(value, graph.scale.chain))
+    return options
 
 
 def scale_of(threshold: Any, chain: Sequence[str]) -> str:

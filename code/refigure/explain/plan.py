@@ -11,9 +11,10 @@ from refigure.explain.holdings import Holdings
 from refigure.explain.sizes import shape_of
 from refigure.explain.staleness import Staleness
 from refigure.explain.target import Target
-from refigure.explain.text import columns, counted, duration, shortened, size, wrapped
+from refigure.explain.text import columns, counted, shortened, size, wrapped
 from refigure.explain.timing import Times
 from refigure.graph.steps import Step, Steps
+from refigure.machine.progress import duration
 
 JOB_S = {"prepare": 3.0, "train": 1.5, "measure": 1.5, "table": 0.5, "figure": 3.0, "claim": 0.5}
 JOB_S |= {"verdicts": 0.5, "summary": 0.5, "report": 3.0, "index": 0.5}

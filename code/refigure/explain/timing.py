@@ -190,7 +190,8 @@ def measures(run: Run, wanted: Wanted, batches: int) -> Mapping[str, int]:
     Args:
         batches: of an epoch.
     """
-    return _measures(run.own_epochs, run.spec.epochs, wanted.records, bool(run.spec.stop), batches)
+    stops = (run.spec.stop or {}).get("train_loss_below") is not None
+    return _measures(run.own_epochs, run.spec.epochs, wanted.records, stops, batches)
 
 
 @cache

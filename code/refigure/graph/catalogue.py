@@ -24,9 +24,9 @@ from refigure.graph.reading import suggest, typed
 
 @dataclass(frozen=True)
 class OneOf:
-    """A key that takes one of a few words; the first is its default."""
+    """A key that takes one of a few values; the first is its default."""
 
-    words: tuple[str, ...]
+    words: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Entry:
         return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
-def _one_of(*words: str) -> OneOf:
+def _one_of(*words: Any) -> OneOf:
     return OneOf(words)
 
 
@@ -165,6 +165,8 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
                 "decay": _one_of("all", "matrices"),
                 "layer_decay": 1.0,
                 "clip": Nullable(float),
+                # whether epsilon is added before the bias correction, as in Lasagne and TensorFlow
+                "epsilon_hat": False,
             },
         ),
     },
@@ -172,14 +174,33 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "constant": Entry("refigure.training.schedules.constant"),
         "cosine": Entry(
             "refigure.training.schedules.cosine",
-            {"by": _one_of("step", "epoch"), "warmup": 0, "period": Nullable(int), "flat": 0},
+            {
+                "by": _one_of("step", "epoch"),
+                "warmup": 0,
+                # the factor of the first epoch of the warm-up; null: 1 / (warmup + 1)
+                "warmup_start": Nullable(float),
+                "period": Nullable(int),
+                "flat": 0,
+            },
         ),
+        # first_epoch: the number of the first epoch where a schedule counts them
         "linear_tail": Entry(
-            "refigure.training.schedules.linear_tail", {"flat": 0.5, "end": 0.9, "factor": 0.01}
+            "refigure.training.schedules.linear_tail",
+            {"flat": 0.5, "end": 0.9, "factor": 0.01, "first_epoch": _one_of(1, 0)},
         ),
-        "ramp": Entry("refigure.training.schedules.ramp", {"flat": 0.25, "factor": 0.1}),
+        "ramp": Entry(
+            "refigure.training.schedules.ramp",
+            {"flat": 0.25, "factor": 0.1, "first_epoch": _one_of(1, 0)},
+        ),
+        # falls: after the epoch that is the share, or at it
         "stairs": Entry(
-            "refigure.training.schedules.stairs", {"at": [0.25, 0.5, 0.75], "factor": 0.1}
+            "refigure.training.schedules.stairs",
+            {
+                "at": [0.25, 0.5, 0.75],
+                "factor": 0.1,
+                "first_epoch": _one_of(1, 0),
+                "falls": _one_of("after", "at"),
+            },
         ),
         "exponential": Entry("refigure.training.schedules.exponential", {"factor": 0.9885}),
         "triangles": Entry(
@@ -361,8 +382,9 @@ def value_of(shape: Any, written: Any, where: str) -> Any:
             raise UserError(f"{where} is missing")
         return value
     if isinstance(shape, OneOf):
-        if written not in shape.words:
-            raise UserError(f"{where}: unknown value '{written}'{suggest(written, shape.words)}")
+        if written not in shape.words or isinstance(written, bool):
+            known = map(str, shape.words)
+            raise UserError(f"{where}: unknown value '{written}'{suggest(str(written), known)}")
         return written
     if isinstance(shape, Nullable):
         return None if written is None else typed(written, shape.kind, where)

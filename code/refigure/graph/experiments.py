@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from refigure.errors import UserError
@@ -16,6 +17,7 @@ from refigure.graph.spec import (
     NAMED,
     NAMED_DEFAULTS,
     PLAIN,
+    Part,
     Spec,
     axis_column,
     axis_path,
@@ -111,7 +113,7 @@ class Run:
     block: int | None = None
     labels: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The identity: of the spec alone."""
         return self.spec.id
@@ -429,7 +431,7 @@ def _origins(experiment, runs_of, experiment_of, file_of) -> Iterator[Origin]:
             raise UserError(
                 f"{place}: only an epoch's or event's point can be gone on from, got {point}"
             )
-        start = {"run": parent.id, "point": point, "take": take}
+        start = Part("start", {"run": parent.id, "point": point, "take": take})
         since = point.get("epoch") if take == "state" else None
         yield Origin(start, _carried(experiment, parent), parent, canonical(point), since)
 
@@ -549,7 +551,7 @@ def _updated(spec: Spec, written: Mapping[str, Any], where: str) -> Spec:
             if value is None and key == "augment":
                 changes[key] = None
             else:
-                changes[key] = settings(key, value, f"{where}.{key}")
+                changes[key] = Part(key, settings(key, value, f"{where}.{key}"))
         elif key in ("head", "stop"):
             full = {
                 "data": spec.data,

@@ -122,7 +122,10 @@ class Graph(Publications):
         folder = Path(__file__).parents[1] / "report"
         templates = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.j2"))]
         texts = {slug: self.paper(slug) for slug in self.built}
-        return Provenance(("refigure.report.page",), {"templates": templates, "papers": texts})
+        rates = self.config.root / "config/error_rates.json"
+        measured = rates.read_text(encoding="utf-8") if rates.is_file() else ""
+        configured = {"templates": templates, "papers": texts, "error_rates": measured}
+        return Provenance(("refigure.report.page",), configured)
 
 
 class PublishedGraph(Graph):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class Claim:
     Args:
         published: of the paper's own numbers, judged by the same predicate: `tables`, argument ->
             a CSV under `config/published/`; `options` over the claim's own; `source`, in words.
+        worlds: `null` and `effect`, in which its error rates are measured: see `claims.worlds`.
     """
 
     paper: str
@@ -69,6 +70,7 @@ class Claim:
     figures: tuple[str, ...]
     conditions: str
     published: Published | None = None
+    worlds: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Publications(Selections):
@@ -255,6 +257,7 @@ class Publications(Selections):
                 figures=tuple(keys.take("figures", list, [])),
                 conditions=keys.take("conditions", str, ""),
                 published=self._published(keys.take("published", dict, {}), keys.where),
+                worlds=keys.take("worlds", dict, {}),
             )
             keys.done()
             for table in found[name].tables.values():

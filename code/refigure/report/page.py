@@ -21,6 +21,7 @@ from refigure.graph.lookups import Graph
 from refigure.graph.publications import Claim, Figure
 from refigure.graph.spec import without_defaults
 from refigure.report.behind import Behind, Family, beyond
+from refigure.report.error_rates import FILE, read_rates, said
 from refigure.report.pictures import embedded
 from refigure.report.wording import count, estimate, thousands, threshold, worked
 
@@ -127,6 +128,7 @@ def _claim(graph: Graph, slug: str, record: Mapping[str, Any]) -> dict[str, Any]
         "shown": shown,
         "more": more,
         "conditions": written.conditions if written else "",
+        "error_rates": said(graph, read_rates(graph.config.root / FILE), slug, record["id"]),
         "published": _published(record, graph.paper(slug).get("units") or {}),
         "figures": [
             {"name": name, "anchor": _anchor(slug, "figure", name)}

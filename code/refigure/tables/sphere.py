@@ -373,11 +373,11 @@ def switched(regimes: pd.DataFrame, m1: pd.DataFrame, switch: pd.DataFrame) -> p
 
 
 def convergence_times(border: pd.DataFrame, threshold: float, cap: float) -> pd.DataFrame:
-    """Epochs until the train loss is below a threshold.
+    """Epochs until the running train loss, the mean over an epoch's batches, is below a threshold.
 
     Args:
         border: histories of runs that end there, or at the cap.
-        threshold: of the train loss.
+        threshold: of the running train loss.
         cap: epochs.
 
     Returns:
@@ -385,7 +385,7 @@ def convergence_times(border: pd.DataFrame, threshold: float, cap: float) -> pd.
     """
     rows = []
     for _, axis, run in _runs({"border": border}):
-        below = run[(run["train_loss"] < threshold) & (run["epoch"] <= cap)]
+        below = run[(run["train_loss_running"] < threshold) & (run["epoch"] <= cap)]
         first = below.iloc[0] if len(below) else pd.Series({"epoch": np.nan, "test_error": np.nan})
         key = (run[axis].iloc[0], run["seed"].iloc[0], first["epoch"])
         rows.append(dict(zip(CONVERGENCE_TIMES, (*key, cap, threshold, first["test_error"]))))
