@@ -140,6 +140,15 @@ def test_test_measures_use_running_and_recomputed_moments(measured):
     assert scalars(found, "test_error_recomputed")[-1] == pytest.approx(float(again), rel=1e-6)
 
 
+def test_the_turn_is_that_between_two_measures(measured):
+    _, found = measured
+    turned = scalars(found, "cosine_to_previous")
+    assert math.isnan(turned[0])
+    # After the first epoch, what lies before is the start.
+    assert turned[1] == pytest.approx(scalars(found, "cosine_to_start")[1], rel=1e-12)
+    assert all(-1 <= value < 1 for value in turned[1:])
+
+
 def test_geometry_is_that_of_the_invariant_weights(measured):
     made, found = measured
     chosen = made.specs[0]

@@ -247,6 +247,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "train": Entry("refigure.training.recorders.basic", {"gradient": True, "squared": False}),
         "test": Entry("refigure.training.recorders.basic", {"recomputed": False}),
         "geometry": Entry("refigure.training.recorders.basic"),
+        "turn": Entry("refigure.training.recorders.basic"),
         "filters": Entry("refigure.training.recorders.basic"),
         "step_norms": Entry("refigure.training.recorders.step_norms"),
         "group_norms": Entry("refigure.training.recorders.group_norms"),

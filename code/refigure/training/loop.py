@@ -89,6 +89,7 @@ class Training:
     records: Sequence[Mapping[str, Any]]
     beginning: Beginning | None = None
     history: History = field(default_factory=History)
+    memory: dict[str, Tensor] = field(default_factory=dict)  # of recorders
 
     def __post_init__(self) -> None:
         spec = self.specs[0]
@@ -363,6 +364,7 @@ class Training:
             filters="filters" in names,
             factor=self.schedule(self.step / self.steps_per_epoch),
             steps=self.steps,
+            memory=self.memory,
         )
 
     # ------------------------------------------------------------------ states
@@ -375,6 +377,7 @@ class Training:
             **{f"points/{name}": value for name, value in self.points.as_tensors().items()},
             **{f"history/{name}": value for name, value in self.history.as_tensors().items()},
             **{f"carried/{name}": value for name, value in self._carried.items()},
+            **{f"memory/{name}": value for name, value in self.memory.items()},
             "start": self.start,
             "alive": self.alive,
             "ended": self.ended,
@@ -397,7 +400,7 @@ class Training:
         """Take up a state where `state` left it."""
         device = self.stack.flat.device
         groups: dict[str, dict[str, Tensor]] = {
-            kind: {} for kind in ("now", "points", "history", "steps", "carried")
+            kind: {} for kind in ("now", "points", "history", "steps", "carried", "memory")
         }
         for name, value in tensors.items():
             kind, slash, inner = name.partition("/")
@@ -410,6 +413,7 @@ class Training:
             self.steps.state = groups["steps"]
         self._carried.clear()
         self._carried.update(groups["carried"])
+        self.memory = groups["memory"]
         self.start = tensors["start"].to(device)
         self.alive = tensors["alive"].bool().to(device)
         self.ended, self.step = tensors["ended"], int(tensors["step"])
