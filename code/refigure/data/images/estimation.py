@@ -28,7 +28,7 @@ def objects(count: int, wanted: int, which: str = "train") -> Tensor:
     Returns:
         (min(count, wanted),), int64, on the CPU, in an order that is random too.
 
-    Source: contrastive-memorization, section 3; trap 3 says why there is no replacement.
+    Source: contrastive-memorization, section 3, and trap 3, which says why there is no replacement.
     """
     return torch.randperm(count, generator=generator(STREAM, f"objects of {which}"))[:wanted]
 
