@@ -96,6 +96,10 @@ COLUMNS = {
     "cm_classes": memorization.CLASSES,
     "cm_correlations": memorization.CORRELATIONS,
     "cm_held_out": memorization.HELD_OUT,
+    "cm_probes": memorization.PROBES,
+    "cm_kl": memorization.DIVERGENCES,
+    "cm_tsne": memorization.NEIGHBOURS,
+    "cm_pseudo_images": memorization.PATCHES,
 }
 
 

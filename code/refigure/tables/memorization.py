@@ -344,6 +344,63 @@ HELD_OUT = {
     "rank": "int64",
     "p": float,
 }
+PROBES = {
+    "method": str,
+    "seed": "int64",
+    "features": "int64",
+    "train_accuracy": float,
+    "test_accuracy": float,
+    "objects": "int64",
+}
+DIVERGENCES = {
+    "method": str,
+    "seed": "int64",
+    "row": "int64",
+    "column": "int64",
+    "row_name": str,
+    "column_name": str,
+    "divergence": float,
+}
+NEIGHBOURS = {
+    "method": str,
+    "seed": "int64",
+    "object": "int64",
+    "label": "int64",
+    "name": str,
+    "x": float,
+    "y": float,
+}
+PATCHES = {
+    "method": str,
+    "seed": "int64",
+    "stage": "int64",
+    "place": "int64",
+    "channel": "int64",
+    "side": "int64",
+    "depth": "int64",
+    "activation": float,
+    "pixels": object,
+}
+
+
+def probes(linear: pd.DataFrame) -> pd.DataFrame:
+    """Columns `PROBES`, of `measures.representations.linear`."""
+    return _columns(linear, PROBES)
+
+
+def divergences(kl: pd.DataFrame) -> pd.DataFrame:
+    """Columns `DIVERGENCES`, of `measures.representations.divergences`."""
+    return _columns(kl, DIVERGENCES)
+
+
+def neighbours(tsne: pd.DataFrame) -> pd.DataFrame:
+    """Columns `NEIGHBOURS`, of `measures.representations.neighbours`."""
+    return _columns(tsne, NEIGHBOURS)
+
+
+def patches(patches: pd.DataFrame) -> pd.DataFrame:
+    """Columns `PATCHES`, of `measures.representations.patches`."""
+    return _columns(patches, PATCHES)
 
 
 def objects(
@@ -798,6 +855,10 @@ def held_out(
             for rank, p in enumerate(np.sort(known.p(method, step))):
                 rows.append((method, q, epoch, name, rank, p))
     return frame_of(rows, HELD_OUT)
+
+
+def _columns(frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
+    return frame[list(columns)].astype(dict(columns)) if len(frame) else frame_of([], columns)
 
 
 def _named(data: Images, label: int) -> str:
