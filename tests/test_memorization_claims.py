@@ -32,13 +32,23 @@ LIKE_THE_PAPER = {  # standard deviations of the logit between objects, and betw
 
 
 def recorded(
-    spreads: dict, networks: int = NETWORKS, seed: int = 0, salt: int = 0, steps=STEPS
+    spreads: dict,
+    networks: int = NETWORKS,
+    seed: int = 0,
+    salt: int = 0,
+    steps=STEPS,
+    same: bool = False,
 ) -> Recorded:
-    """Bits of networks whose chances differ between objects and views by that much."""
+    """Bits of networks whose chances differ between objects and views by that much.
+
+    Args:
+        same: the objects and views of all methods are equally hard, one by one.
+    """
     rows, values = [], []
     for number, (method, (objects, views)) in enumerate(spreads.items()):
-        generator = np.random.default_rng([seed, salt, number])
-        shared = np.random.default_rng([seed, number])  # pairs share their objects
+        generator = np.random.default_rng([seed, salt, 0 if same else number])
+        # Second views of pairs are of the same objects.
+        shared = np.random.default_rng([seed, 0 if same else number])
         count = VIEWS if views else 1
         hard = objects * shared.standard_normal((1, 1, OBJECTS))
         hard = hard + views * generator.standard_normal((1, count, OBJECTS))
@@ -46,6 +56,7 @@ def recorded(
         # Averaging over a logit that varies pulls means to one half; steeper levels undo it.
         level = level * np.sqrt(1 + 0.35 * (objects**2 + views**2))
         chances = 1 / (1 + np.exp(-(level + hard)))
+        generator = np.random.default_rng([seed, salt, number, 1])
         for network in range(networks):
             rows.append({"experiment": method, "seed": network, "run": f"{method}-{network}"})
             right = generator.random(chances.shape) < chances
@@ -167,7 +178,7 @@ def test_c2_asks_for_the_spread_of_one_view():
 
 
 def test_c3_needs_random_labels_unless_they_cannot_decide():
-    ours = {**LIKE_THE_PAPER, "simclr": (0.6, 2.0), "random_labels_augmented": (0.6, 0.3)}
+    ours = {**LIKE_THE_PAPER, "simclr": (0.6, 1.0), "random_labels_augmented": (0.6, 0.3)}
     rows = resampled(ours, networks=30)
     assert claims.spread_of_all_views(rows, 2, 0.05, 1).verdict == HOLDS
     part = claims.spread_of_all_views(rows, 2, 0.05, 0)
@@ -199,26 +210,19 @@ def test_c5_asks_for_the_spread_of_views():
     assert claims.augmentations_differ(one, 1.5, 2).verdict == UNDECIDED
 
 
-def test_c5_on_its_threshold_holds_in_few_worlds():
-    """Views of SimCLR and of supervised networks alike, and a factor of 1: a coin would say holds
-    in half of the worlds; Student's t at two-sided 95 % in one of forty."""
+@pytest.mark.parametrize("networks", [8, 30])
+def test_c5_on_its_threshold_holds_in_few_worlds(networks):
+    """Views of SimCLR and of supervised networks equally hard, and a factor of 1: by a sign alone
+    half of these worlds would hold; by Student's t, two-sided 95 %, one of forty may."""
     alike = dict.fromkeys(("simclr", "supervised", "random_labels_augmented"), (1.0, 3.0))
-    verdicts = [
-        claims.augmentations_differ(
-            memorization.resamples(
-                RUNS,
-                recorded(alike, networks=8, seed=seed, steps=np.array([0.02, 0.55])),
-                DATA,
-                OBJECTS,
-                40,
-            ),
-            1.0,
-            0.0,
-        ).verdict
-        for seed in range(40)
-    ]
-    # The worlds have objects of their own, whose spread is no error over networks: up to a tenth.
-    assert verdicts.count(HOLDS) <= 12 and verdicts.count(UNDECIDED) >= 10
+    steps = np.array([0.02, 0.55])
+    verdicts = []
+    for seed in range(40):
+        bits = recorded(alike, networks=networks, seed=seed, steps=steps, same=True)
+        rows = memorization.resamples(RUNS, bits, DATA, OBJECTS, 40)
+        verdicts.append(claims.augmentations_differ(rows, 1.0, 0.0).verdict)
+    print({one: verdicts.count(one) for one in (HOLDS, FAILS, UNDECIDED)})
+    assert verdicts.count(HOLDS) <= 4 and verdicts.count(FAILS) <= 4
 
 
 def test_c7_compares_pairs_with_averages():
