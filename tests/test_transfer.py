@@ -64,7 +64,7 @@ def taken(recipe, raw: Raw) -> tuple[set[int], set[int]]:
 
 
 def test_source_target_and_held_out_images_share_none(graph):
-    """Section 10.1: what is pre-trained on is not fine-tuned on, tested on, or chosen by."""
+    """pretrain-basin, section 10.1: what is pre-trained on is not fine-tuned on, tested on, or chosen by."""
     config, raws = graph.config, {}
     recipes = {}
     for name, written in graph.scale.data.items():
