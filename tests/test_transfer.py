@@ -64,7 +64,10 @@ def taken(recipe, raw: Raw) -> tuple[set[int], set[int]]:
 
 
 def test_source_target_and_held_out_images_share_none(graph):
-    """pretrain-basin, section 10.1: what is pre-trained on is not fine-tuned on, tested on, or chosen by."""
+    """What is pre-trained on is never fine-tuned on, tested on, or chosen by.
+
+    Source: pretrain-basin, section 10.1.
+    """
     config, raws = graph.config, {}
     recipes = {}
     for name, written in graph.scale.data.items():
