@@ -44,6 +44,12 @@ _FOLDER = Key(
     f"A folder, or a tar or zip of one, of `train/<class>/` and `test/<class>/`. {_PATH}",
     "../flowers",
 )
+DOWNLOAD_KEYS = {
+    "url": Key(str, "Where it is fetched from.", "https://example.org/a.txt"),
+    "sha256": Key(Nullable(str), "Its SHA-256.", "8b3b6ae9..."),
+    "git_blob": Key(Nullable(str), "In place of it, the id of the blob in a Git repository."),
+}
+"""What is written of each file of a download."""
 SOURCES: dict[str, tuple[str, dict[str, Key]]] = {
     "digits": ("scikit-learn's digits, which ship with it.", {}),
     "torchvision": (

@@ -16,6 +16,7 @@ from refigure.graph.overrides import at_scale
 from refigure.graph.reading import (
     Each,
     Items,
+    Key,
     Keys,
     Kinds,
     Nullable,
@@ -40,7 +41,13 @@ from refigure.graph.spec import (
     without_defaults,
 )
 
-CASE_WORDS = ("seeds", "block")  # what a case says beside its axes: how many seeds, how many a job
+CASE_KEYS = {
+    "seeds": Key(
+        Nullable(int), "How many seeds its runs have: 0, 1, ...; no axis `seed` then.", 64
+    ),
+    "block": Key(Nullable(int), "The most of its runs that one job trains.", 8),
+}
+"""What a case may say beside its axes."""
 SOURCED = ("data", "checkpoint")  # axes whose values have no runs where nobody configured a source
 SETS = ("test", "train")
 FINAL = "final"  # in the keys of predictions: the network that a run ends with
@@ -612,7 +619,7 @@ def _rows(experiment: Experiment, case: Mapping[str, Any]) -> Iterator[dict[str,
 
 
 def _axes_of(case: Mapping[str, Any]) -> dict[str, Any]:
-    return {axis: value for axis, value in case.items() if axis not in CASE_WORDS}
+    return {axis: value for axis, value in case.items() if axis not in CASE_KEYS}
 
 
 def _base_spec(experiment: Experiment, origin: Origin, data_of) -> Spec | None:

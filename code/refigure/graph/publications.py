@@ -101,7 +101,7 @@ class Claim:
     options: Mapping[str, Any] = keyed(
         {},
         "Further arguments; a threshold says its source and may differ by scale.",
-        {"thresholds": {"gain": {"default": 2, "demo": 1, "source": "section 2, C2"}}},
+        {"thresholds": {"gain": {"default": 2, "demo": 1, "source": "table 3"}}},
     )
     figures: tuple[str, ...] = keyed(
         [],
