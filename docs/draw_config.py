@@ -543,7 +543,23 @@ def schema_text() -> str:
     return f'{head},\n "definitions": {{\n' + ",\n".join(lines) + "\n }\n}\n"
 
 
+def first_line(name: str, path: Path) -> str:
+    """The line by which a file names its part of the schema."""
+    up = "../" * (len(path.relative_to(SCHEMA.parent).parts) - 1)
+    return f"# yaml-language-server: $schema={up}{SCHEMA.name}#/definitions/{name}\n"
+
+
+def name_schema() -> None:
+    """Give each file its first line, where it lacks it."""
+    for name, pattern in KINDS_OF_FILES.items():
+        for path in sorted(SCHEMA.parent.glob(pattern)):
+            text, line = path.read_text(encoding="utf-8"), first_line(name, path)
+            if not text.startswith(line):
+                path.write_text(line + text, encoding="utf-8")
+
+
 if __name__ == "__main__":
+    name_schema()
     PAGE.write_text(page(), encoding="utf-8")
     SCHEMA.write_text(schema_text(), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)} and {SCHEMA.relative_to(ROOT)}")
