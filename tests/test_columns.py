@@ -57,6 +57,7 @@ COLUMNS = {
     "convergence_times": sphere.CONVERGENCE_TIMES,
     "curvature": sphere.CURVATURE,
     "random_walk": sphere.RANDOM_WALK,
+    "paths_r1": sphere.PATHS,
     "decay_jumps": decay.JUMPS,
     "decay_runs": decay.RUNS,
     "periods_main": decay.PERIODS,
