@@ -102,6 +102,7 @@ def empty(table: str, tables: dict[str, dict]) -> pd.DataFrame:
     runs = definition.get("runs", {})
     roles = ["runs"] if not isinstance(runs, dict) or "from" in runs else runs
     arguments |= {role: pd.DataFrame({"run": []}) for role in roles}
+    arguments |= {role: pd.DataFrame() for role in definition.get("grid", {})}
     arguments |= dict.fromkeys(definition.get("data", {}))
     return function_of(definition["compute"], table)(**arguments, **definition.get("options", {}))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -454,33 +455,60 @@ def _count(experiment: Experiment, case: Mapping[str, Any]) -> int:
 def select(
     runs: list[Run], where: Mapping[str, Any], place: str, limits: Mapping[str, int]
 ) -> list[Run]:
-    """The runs whose axes have the wanted values, in their own order.
+    """The runs whose axes and labels have the wanted values, in their own order.
+
+    Args:
+        where: column -> a value, a list of values, or `{min, max, is}`: bounds, both included, and
+            what it must be equal to. Each of them is a number or the name of another column, so
+            that `elr: {is: low}` selects by what each experiment calls low in its labels.
 
     Raises:
-        UserError: an axis that the runs do not have, or a value that none of them has (but for
-            seeds, which a limit may have cut, and for what may have no source).
+        UserError: a column that the runs do not have, or a value that none of them has (but for
+            labels, for seeds, which a limit may have cut, and for what may have no source).
     """
     if not runs:
         return []
+    tests: list[Callable[[Mapping[str, Any]], bool]] = []
+    columns = [run.columns for run in runs]
     for axis, wanted in where.items():
-        for run in runs:
-            if axis not in run.columns:
-                raise UserError(f"{place}: no axis '{axis}'{suggest(axis, run.columns)}")
-        have = {_comparable(run.columns[axis]) for run in runs}
-        for value in wanted if isinstance(wanted, list) else [wanted]:
-            cut = axis in SOURCED or (axis == "seed" and "seeds" in limits)
+        for own in columns:
+            if axis not in own:
+                raise UserError(f"{place}: no axis '{axis}'{suggest(axis, own)}")
+        if isinstance(wanted, Mapping):
+            tests.append(_bounded(axis, wanted, f"{place}.{axis}"))
+            continue
+        have = {_comparable(own[axis]) for own in columns}
+        values = wanted if isinstance(wanted, list) else [wanted]
+        cut = axis in SOURCED or axis in runs[0].labels or (axis == "seed" and "seeds" in limits)
+        for value in values:
             if _comparable(value) not in have and not cut:
                 shown = ", ".join(_shown(item) for item in sorted(have, key=str))
                 raise UserError(f"{place}: {axis}={_shown(value)} is not among {shown}")
-    accepted = {
-        axis: {_comparable(value) for value in (wanted if isinstance(wanted, list) else [wanted])}
-        for axis, wanted in where.items()
-    }
-    return [
-        run
-        for run in runs
-        if all(_comparable(run.columns[axis]) in values for axis, values in accepted.items())
-    ]
+        accepted = {_comparable(value) for value in values}
+        tests.append(lambda own, axis=axis, ok=accepted: _comparable(own[axis]) in ok)
+    return [run for run, own in zip(runs, columns) if all(test(own) for test in tests)]
+
+
+COMPARE = {"min": operator.ge, "max": operator.le, "is": operator.eq}
+
+
+def _bounded(axis: str, written: Mapping[str, Any], place: str) -> Callable[[Mapping], bool]:
+    """Whether a run's value of an axis is within `{min, max, is}`."""
+    keys = Keys(written, place)
+    bounds = {name: keys.take(name, (int, float, str), None) for name in COMPARE}
+    keys.done()
+
+    def test(own: Mapping[str, Any]) -> bool:
+        for name, bound in bounds.items():
+            if isinstance(bound, str):
+                if bound not in own:
+                    raise UserError(f"{place}.{name}: no axis '{bound}'{suggest(bound, own)}")
+                bound = own[bound]
+            if bound is not None and not COMPARE[name](own[axis], bound):
+                return False
+        return True
+
+    return test
 
 
 def _comparable(value: Any) -> Any:
