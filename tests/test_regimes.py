@@ -277,7 +277,11 @@ def test_looks_at_chance_and_changes_are_counted_over_the_trailing_half():
     error = np.full(41, 50.0)
     error[25:30] = 89.0
     table = sphere.regimes(m1=history(4e-2, train_loss=np.ones(41), train_error=error))
-    assert (table["share_r3"].item(), table["alternations"].item()) == (0.25, 2)
+    assert (table["share_r3"].item(), table["share_r2"].item()) == (0.25, 0.75)
+    assert table["alternations"].item() == 2
+    error[25:30] = 80.0  # neither the one nor the other
+    table = sphere.regimes(m1=history(4e-2, train_loss=np.ones(41), train_error=error))
+    assert (table["share_r3"].item(), table["alternations"].item()) == (0, 0)
 
 
 def test_a_barrier_is_the_excess_of_the_log_over_its_ends():

@@ -275,7 +275,7 @@ def test_barriers_that_are_there_and_grow_hold():
 
 def border(share, alternations):
     levels = {1e-3: {"regime": 1}, 1e-2: {"regime": 2}, 2e-2: {"regime": 2}, 1e-1: {"regime": 3}}
-    table = runs(levels).assign(share_r3=0.0, alternations=0.0, unfinished=False)
+    table = runs(levels).assign(share_r2=0.5, share_r3=0.0, alternations=0.0)
     mixed = table["rate"] == 2e-2
     table.loc[mixed, ["share_r3", "alternations"]] = share, alternations
     return claims.mixed_border(table, "M1", share=0.1, alternations=2)

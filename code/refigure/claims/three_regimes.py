@@ -548,7 +548,8 @@ def mixed_border(regimes: pd.DataFrame, family: str, share: float, alternations:
     Args:
         regimes: of `tables.sphere.regimes`.
         family: that decides.
-        share: of the looks of the trailing half that either level has, at least.
+        share: of the looks of the trailing half that either level has: of regime 2 a train
+            error below 85 % of chance, of regime 3 one above chance less 3 points.
         alternations: changes between the two, at least.
     """
     own = regimes[regimes["family"] == family]
@@ -558,10 +559,12 @@ def mixed_border(regimes: pd.DataFrame, family: str, share: float, alternations:
     if not np.isfinite([edges["last_r2"], edges["first_r3"]]).all():
         return missing("regimes 2 and 3 are not both seen")
     near = own[(own["rate"] >= edges["last_r2"]) & (own["rate"] <= edges["first_r3"])]
-    mixed = near["share_r3"].between(share, 1 - share) & (near["alternations"] >= alternations)
+    both = (near["share_r2"] >= share) & (near["share_r3"] >= share)
+    mixed = both & (near["alternations"] >= alternations)
     noted = [
-        recorded(f"share of looks in regime 3, ELR {elr}", value)
-        for elr, value in _by_rate(near, "rate", "share_r3").items()
+        recorded(f"share of looks at the level of regime {regime}, ELR {elr}", value)
+        for regime in (2, 3)
+        for elr, value in _by_rate(near, "rate", f"share_r{regime}").items()
         if value is not None
     ]
     # A grid that has no ELR between the two says nothing.

@@ -45,6 +45,7 @@ REGIMES = {
     "diverged": bool,
     "unfinished": bool,
     "cosine_to_previous": float,
+    "share_r2": float,
     "share_r3": float,
     "alternations": float,
 }
@@ -138,6 +139,9 @@ PATHS = {
 LOOKS = 10
 """Measures that a deviation over epochs needs."""
 
+CORE = 0.85
+"""Share of chance below which the train error is that of the core of regime 2: section 2, C3."""
+
 SLOPE = 0.25
 """How much the log of a stationary loss may move over the trailing half: section 2, C3."""
 
@@ -163,8 +167,9 @@ def regimes(**families: pd.DataFrame) -> pd.DataFrame:
         Columns `REGIMES`, one row a run; `majority` is the label of the seeds at its rate. A family
         whose runs differ in width has one name a width, such as "A9 k=8". Deviations are of ten
         looks at least. Over the trailing half, `share_r3` of the looks see the error of a guess,
-        and `alternations` times it is left or come back to; `cosine_to_previous` is between
-        measures one after another, over the trailing quarter.
+        less 3 points, `share_r2` one below 85 % of it, and `alternations` times a run goes from
+        the one to the other; `cosine_to_previous` is between measures one after another, over the
+        trailing quarter.
 
     Source: specification three-regimes, section 6.7.
     """
@@ -570,8 +575,9 @@ def _levels(run: pd.DataFrame) -> dict[str, float]:
     first = run[run["epoch"] == 0]
     loss_half, norm_half = _half_means(run)
     moved = slope(half)
-    errors = half["train_error"].dropna()
-    guessed = (errors > run["chance"].max() - 3).astype(int)
+    errors, chance = half["train_error"].dropna(), run["chance"].max()
+    guessed, better = errors > chance - 3, errors < CORE * chance
+    levels = guessed[guessed | better].astype(int)
     return {
         **{name: _mean(quarter, name) for name in names},
         "train_loss_half": loss_half,
@@ -585,8 +591,9 @@ def _levels(run: pd.DataFrame) -> dict[str, float]:
         "first_train_loss": _mean(first, "train_loss"),
         "first_gradient_norm": _mean(first, "effective_gradient_norm"),
         "epochs": run["epoch"].max(),
-        "share_r3": guessed.mean() if len(guessed) else np.nan,
-        "alternations": float(guessed.diff().abs().sum()) if len(guessed) else np.nan,
+        "share_r2": better.mean() if len(errors) else np.nan,
+        "share_r3": guessed.mean() if len(errors) else np.nan,
+        "alternations": float(levels.diff().abs().sum()) if len(errors) else np.nan,
     }
 
 
