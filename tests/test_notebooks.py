@@ -116,6 +116,8 @@ def made_up() -> dict[str, pd.DataFrame]:
     tables["sphere_a9"] = pd.concat(wide)
     plain = runs((0.02, 0.2, 0.64, 2.0, 20.0), (0,), "lr")
     tables["plain_a5"] = plain.drop(columns=["effective_gradient_norm"])
+    tables["lines_a5"], tables["lines_i"] = tables["plain_a5"], tables["sphere_i"]
+    tables |= {f"lines_a{n}": tables[f"sphere_a{n}"] for n in (1, 2, 3, 4, 6, 7, 8, 9)}
     families = {f"m{number}": tables[f"sphere_m{number}"] for number in (1, 2, 3, 4)}
     regimes = sphere.regimes(**families)
     names = ("main", "m1", "pairs", "levels", "dense")
