@@ -140,10 +140,10 @@ LOOKS = 10
 """Measures that a deviation over epochs needs."""
 
 CORE = 0.85
-"""Share of chance below which the train error is that of the core of regime 2: three-regimes, section 2, C3."""
+"""Share of chance below which the train error is that of regime 2: three-regimes, section 2, C3."""
 
 SLOPE = 0.25
-"""How much the log of a stationary loss may move over the trailing half: three-regimes, section 2, C3."""
+"""How much the log of a stationary loss may move in half a run: three-regimes, section 2, C3."""
 
 
 SMALLEST_LOSS = 1e-12
