@@ -36,6 +36,7 @@ RECORDS = (
     {"name": "train", "gradient": True, "squared": True, "every": {"epochs": 1}},
     {"name": "test", "recomputed": True, "every": {"epochs": 1}},
     {"name": "geometry", "every": {"epochs": 1}},
+    {"name": "turn", "every": {"epochs": 1}},
     {"name": "filters", "every": {"epochs": 1}},
 )
 

@@ -13,9 +13,11 @@ from typing import Any
 from refigure.errors import UserError
 from refigure.files import read_json, read_parquet, whole, write_json, write_parquet, write_text
 from refigure.graph.catalogue import CATALOGUE, absent, import_entry
+from refigure.graph.config import PUBLISHED
 from refigure.graph.experiments import Run
 from refigure.graph.lookups import Graph, function_of
 from refigure.graph.packs import Pack
+from refigure.graph.publications import Claim
 from refigure.graph.spec import canonical
 
 
@@ -161,7 +163,7 @@ def read_histories(graph: Graph, runs: list[Run]) -> Any:
     paths = [graph.paths.pack(pack) / "history.parquet" for pack in graph.packs_of(runs)]
     frames = [read_parquet(path) for path in paths]
     rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    return histories(rows, {run.id: {"experiment": run.experiment, **run.axes} for run in runs})
+    return histories(rows, {run.id: {"experiment": run.experiment, **run.columns} for run in runs})
 
 
 def read_array(graph: Graph, runs: list[Run], name: str) -> Any:
@@ -169,8 +171,8 @@ def read_array(graph: Graph, runs: list[Run], name: str) -> Any:
     from refigure.tables.histories import long_arrays
 
     frame = long_arrays(_arrays(graph, runs, name), [run.id for run in runs], name)
-    for axis in dict.fromkeys(axis for run in runs for axis in run.axes):
-        frame[axis] = frame["run"].map({run.id: run.axes.get(axis) for run in runs})
+    for axis in dict.fromkeys(axis for run in runs for axis in run.columns):
+        frame[axis] = frame["run"].map({run.id: run.columns.get(axis) for run in runs})
     frame["experiment"] = frame["run"].map({run.id: run.experiment for run in runs})
     return frame
 
@@ -179,7 +181,7 @@ def read_recorded(graph: Graph, runs: list[Run], name: str) -> Any:
     """One recorded array of some runs as arrays, a `Recorded`."""
     from refigure.tables.histories import recorded
 
-    about = {run.id: {"experiment": run.experiment, **run.axes} for run in runs}
+    about = {run.id: {"experiment": run.experiment, **run.columns} for run in runs}
     return recorded(_arrays(graph, runs, name), about, name)
 
 
@@ -215,7 +217,7 @@ def grid_of(runs: list[Run]) -> Any:
 
     rows = []
     for run in runs:
-        row = {"experiment": run.experiment, **run.axes, "run": run.id}
+        row = {"experiment": run.experiment, **run.columns, "run": run.id}
         for key in run.spec.__dataclass_fields__:
             value = getattr(run.spec, key)
             inner = value.items() if isinstance(value, Mapping) else [(None, value)]
@@ -269,16 +271,32 @@ def claim(graph: Graph, paper: str, name: str) -> None:
     """Decide a claim from its tables and write the verdict."""
 
     from refigure.claims import verdict
+    from refigure.claims.published import judge, read_published
 
     written = graph.claim(paper, name)
-    frames = {key: read_parquet(graph.paths.table(table)) for key, table in written.tables.items()}
-    options = dict(written.options)
-    thresholds = options.pop("thresholds", {})
-    for key, value in thresholds.items():
-        options[key] = verdict.threshold_at(value, scale_of(value, graph.scale.chain))
-    finding = function_of(written.decide, f"claim {paper} {name}")(**frames, **options)
+    files = graph.claim_files(paper, name)
+    published = graph.paths.results.name == PUBLISHED
+    read = read_published if published else read_parquet
+    frames = {key: read(path) for key, path in files.items()}
+    options = options_of(graph, written)
+    if published:
+        options |= written.published.options
+    decide = function_of(written.decide, f"claim {paper} {name}")
+    finding = judge(decide, frames, options) if published else decide(**frames, **options)
     record = verdict.claim_record(name, written.statement, finding, list(written.figures))
+    if published:
+        record["source"] = written.published.source
     write_json(record, graph.paths.claim(paper, name), sort_keys=False)
+
+
+def options_of(graph: Graph, claim: Claim) -> dict[str, Any]:
+    """What a claim's predicate takes besides its tables: options, and thresholds at this scale."""
+    from refigure.claims.verdict import threshold_at
+
+    options = dict(claim.options)
+    for key, value in options.pop("thresholds", {}).items():
+        options[key] = threshold_at(value, scale_of(value, graph.scale.chain))
+    return options
 
 
 def scale_of(threshold: Any, chain: Sequence[str]) -> str:
@@ -295,6 +313,12 @@ def verdicts(graph: Graph, paper: str) -> None:
     """Join the verdicts of a paper."""
 
     claims = [read_claim(graph, paper, name) for name in graph.joined(paper)]
+    published = graph.published(paper)
+    for record in claims:
+        if record["id"] in published:
+            own = read_json(published[record["id"]])
+            kept = ("verdict", "reason", "numbers", "threshold", "source")
+            record["published"] = {key: own[key] for key in kept}
     record = {"paper": paper, "scale": graph.scale.name, "claims": claims}
     write_json(record, graph.paths.claims(paper), sort_keys=False)
 
@@ -315,6 +339,6 @@ def index(graph: Graph, experiment: str, path: Path) -> None:
     for run in graph.runs(experiment):
         found = about[run.id]
         kept = {key: found[key] for key in ("status", "last_epoch", "seconds", "device")}
-        rows.append({"run": run.id, **run.axes, "pack": graph.pack_of[run.id], **kept})
+        rows.append({"run": run.id, **run.columns, "pack": graph.pack_of[run.id], **kept})
     with whole(path) as temporary:
         pd.DataFrame(rows).to_csv(temporary, sep="\t", index=False)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from refigure.errors import UserError
@@ -16,6 +18,7 @@ from refigure.graph.spec import (
     NAMED,
     NAMED_DEFAULTS,
     PLAIN,
+    Part,
     Spec,
     axis_column,
     axis_path,
@@ -99,6 +102,8 @@ class Run:
         axes: the values of the experiment's axes and what it carries from its parent, by column.
         parent: the run it starts from, if any; `point` the key of the point it starts at.
         block: the most runs of its case that one job trains; None: as many as of the experiment.
+        labels: what its experiment is called: constant columns beside the axes, no part of the
+            identity.
     """
 
     spec: Spec
@@ -107,11 +112,17 @@ class Run:
     parent: Run | None = None
     point: str | None = None
     block: int | None = None
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The identity: of the spec alone."""
         return self.spec.id
+
+    @property
+    def columns(self) -> Mapping[str, Any]:
+        """Labels and axes: what tells the run apart in tables, groups and selections."""
+        return {**self.labels, **self.axes} if self.labels else self.axes
 
     @property
     def label(self) -> str:
@@ -140,6 +151,8 @@ class Experiment:
     """A named family of runs at one scale: base, axes, start, and what its runs leave behind.
 
     Args:
+        labels: column -> value that all its runs have in tables, beside their axes; a run that
+            starts from another has that one's labels, with its own over them.
         optional: whether it is trained only for a figure, claim or list of runs that is asked for
             by name: the target of a scale or of a paper leaves out what rests on it.
     """
@@ -159,6 +172,7 @@ class Experiment:
     resources: Mapping[str, int]
     limits: Mapping[str, int] = field(default_factory=dict)
     optional: bool = False
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
@@ -249,6 +263,7 @@ def read_experiment(
         resources=keys.take("resources", dict, {}),
         limits=limits,
         optional=keys.take("optional", bool, False),
+        labels=_labels(keys.take("labels", dict, {}), f"{where}.labels"),
     )
     keys.done()
     start = Keys(experiment.start, f"{where}.start")
@@ -285,6 +300,13 @@ def _values(axis: str, values: Any, where: str) -> list:
     return values
 
 
+def _labels(written: Mapping[str, Any], where: str) -> dict[str, Any]:
+    for name, value in written.items():
+        if not isinstance(value, (str, int, float)):
+            raise UserError(f"{where}.{name} must be a text or a number, got {value!r}")
+    return dict(written)
+
+
 def _thawed(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _thawed(item) for key, item in value.items()}
@@ -305,6 +327,7 @@ TOP = (
     "budget",
     "resources",
     "optional",
+    "labels",
 )
 
 
@@ -409,7 +432,7 @@ def _origins(experiment, runs_of, experiment_of, file_of) -> Iterator[Origin]:
             raise UserError(
                 f"{place}: only an epoch's or event's point can be gone on from, got {point}"
             )
-        start = {"run": parent.id, "point": point, "take": take}
+        start = Part("start", {"run": parent.id, "point": point, "take": take})
         since = point.get("epoch") if take == "state" else None
         yield Origin(start, _carried(experiment, parent), parent, canonical(point), since)
 
@@ -432,32 +455,60 @@ def _count(experiment: Experiment, case: Mapping[str, Any]) -> int:
 def select(
     runs: list[Run], where: Mapping[str, Any], place: str, limits: Mapping[str, int]
 ) -> list[Run]:
-    """The runs whose axes have the wanted values, in their own order.
+    """The runs whose axes and labels have the wanted values, in their own order.
+
+    Args:
+        where: column -> a value, a list of values, or `{min, max, is}`: bounds, both included, and
+            what it must be equal to. Each of them is a number or the name of another column, so
+            that `elr: {is: low}` selects by what each experiment calls low in its labels.
 
     Raises:
-        UserError: an axis that the runs do not have, or a value that none of them has (but for
-            seeds, which a limit may have cut, and for what may have no source).
+        UserError: a column that the runs do not have, or a value that none of them has (but for
+            labels, for seeds, which a limit may have cut, and for what may have no source).
     """
     if not runs:
         return []
+    tests: list[Callable[[Mapping[str, Any]], bool]] = []
+    columns = [run.columns for run in runs]
     for axis, wanted in where.items():
-        if axis not in runs[0].axes:
-            raise UserError(f"{place}: no axis '{axis}'{suggest(axis, runs[0].axes)}")
-        have = {_comparable(run.axes[axis]) for run in runs}
-        for value in wanted if isinstance(wanted, list) else [wanted]:
-            cut = axis in SOURCED or (axis == "seed" and "seeds" in limits)
+        for own in columns:
+            if axis not in own:
+                raise UserError(f"{place}: no axis '{axis}'{suggest(axis, own)}")
+        if isinstance(wanted, Mapping):
+            tests.append(_bounded(axis, wanted, f"{place}.{axis}"))
+            continue
+        have = {_comparable(own[axis]) for own in columns}
+        values = wanted if isinstance(wanted, list) else [wanted]
+        cut = axis in SOURCED or axis in runs[0].labels or (axis == "seed" and "seeds" in limits)
+        for value in values:
             if _comparable(value) not in have and not cut:
                 shown = ", ".join(_shown(item) for item in sorted(have, key=str))
                 raise UserError(f"{place}: {axis}={_shown(value)} is not among {shown}")
-    accepted = {
-        axis: {_comparable(value) for value in (wanted if isinstance(wanted, list) else [wanted])}
-        for axis, wanted in where.items()
-    }
-    return [
-        run
-        for run in runs
-        if all(_comparable(run.axes[axis]) in values for axis, values in accepted.items())
-    ]
+        accepted = {_comparable(value) for value in values}
+        tests.append(lambda own, axis=axis, ok=accepted: _comparable(own[axis]) in ok)
+    return [run for run, own in zip(runs, columns) if all(test(own) for test in tests)]
+
+
+COMPARE = {"min": operator.ge, "max": operator.le, "is": operator.eq}
+
+
+def _bounded(axis: str, written: Mapping[str, Any], place: str) -> Callable[[Mapping], bool]:
+    """Whether a run's value of an axis is within `{min, max, is}`."""
+    keys = Keys(written, place)
+    bounds = {name: keys.take(name, (int, float, str), None) for name in COMPARE}
+    keys.done()
+
+    def test(own: Mapping[str, Any]) -> bool:
+        for name, bound in bounds.items():
+            if isinstance(bound, str):
+                if bound not in own:
+                    raise UserError(f"{place}.{name}: no axis '{bound}'{suggest(bound, own)}")
+                bound = own[bound]
+            if bound is not None and not COMPARE[name](own[axis], bound):
+                return False
+        return True
+
+    return test
 
 
 def _comparable(value: Any) -> Any:
@@ -528,7 +579,7 @@ def _updated(spec: Spec, written: Mapping[str, Any], where: str) -> Spec:
             if value is None and key == "augment":
                 changes[key] = None
             else:
-                changes[key] = settings(key, value, f"{where}.{key}")
+                changes[key] = Part(key, settings(key, value, f"{where}.{key}"))
         elif key in ("head", "stop"):
             full = {
                 "data": spec.data,
@@ -586,7 +637,11 @@ def _run(experiment, origin, spec, row, block, data_of) -> Run | None:
             raise UserError(
                 f"{experiment.where}.start: goes on from epoch {since} to {spec.epochs}"
             )
-    return Run(spec, experiment.name, axes, origin.parent, origin.point, block)
+    labels = {**(origin.parent.labels if origin.parent else {}), **experiment.labels}
+    if taken := set(labels) & set(axes):
+        name = sorted(taken)[0]
+        raise UserError(f"{experiment.where}.labels: '{name}' is an axis of its runs")
+    return Run(spec, experiment.name, axes, origin.parent, origin.point, block, labels)
 
 
 def _multiplied(spec: Spec, axis: str, value: Any, where: str) -> Any:

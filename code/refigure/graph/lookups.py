@@ -12,10 +12,12 @@ from typing import Any
 
 from refigure.errors import UserError
 from refigure.graph.catalogue import CATALOGUE
+from refigure.graph.config import PUBLISHED, Config
 from refigure.graph.fingerprint import notebook_modules
 from refigure.graph.packs import Pack
+from refigure.graph.paths import Paths
 from refigure.graph.provenance import Provenance
-from refigure.graph.publications import Publications
+from refigure.graph.publications import Claim, Publications
 
 LOOP = "refigure.training.setup"
 VERDICT = "refigure.claims.verdict"
@@ -24,6 +26,9 @@ HISTORIES = "refigure.tables.histories"
 
 class Graph(Publications):
     """What the rules ask: runs, packs, probes, tables, figures, claims, and the code of each."""
+
+    only: tuple[str, ...] = ()
+    """The rules whose jobs it has; all of them where none is named."""
 
     def training_provenance(self, pack: Pack) -> dict[str, Provenance]:
         """What trains a pack, by module: the loop, and what its specs, records and remains name.
@@ -51,7 +56,7 @@ class Graph(Publications):
         """The code of a probe, what it measures and its options."""
         probe = self.probe_of_part[part]
         members = {
-            role: [[run.id, dict(run.axes), point] for run, point in members]
+            role: [[run.id, probe.told(run), point] for run, point in members]
             for role, members in probe.parts[part].items()
         }
         configured = {"measure": probe.measure, "of": members, "each": probe.each}
@@ -65,7 +70,7 @@ class Graph(Publications):
         """The code of a table, its selection and options."""
         table = self.table(name)
         runs = {
-            role: [[run.experiment, run.id, dict(run.axes)] for run in runs]
+            role: [[run.experiment, run.id, dict(run.columns)] for run in runs]
             for role, runs in table.runs.items()
         }
         configured = {"compute": table.compute, "runs": runs, "arrays": table.arrays}
@@ -77,7 +82,7 @@ class Graph(Publications):
             configured["recorded"] = dict(table.recorded)
         if table.grid:
             configured["grid"] = {
-                role: [[run.experiment, run.id, dict(run.axes)] for run in runs]
+                role: [[run.experiment, run.id, dict(run.columns)] for run in runs]
                 for role, runs in table.grid.items()
             }
         module = module_of(table.compute) if table.compute else HISTORIES
@@ -90,6 +95,19 @@ class Graph(Publications):
         configured |= {"tables": dict(claim.tables), "options": dict(claim.options)}
         configured |= {"figures": claim.figures, "conditions": claim.conditions}
         return Provenance((module_of(claim.decide), VERDICT), configured)
+
+    def claim_files(self, paper: str, name: str) -> dict[str, Path]:
+        """The tables that a claim's predicate takes, by argument."""
+        tables = self.claim(paper, name).tables
+        return {argument: self.paths.table(table) for argument, table in tables.items()}
+
+    def published(self, paper: str) -> dict[str, Path]:
+        """The verdicts on a paper's own numbers, by claim, of the claims that it joins."""
+        paths = Paths(self.config.root, PUBLISHED)
+        claims = self.claims(paper)
+        return {
+            name: paths.claim(paper, name) for name in self.joined(paper) if claims[name].published
+        }
 
     def figure_provenance(self, paper: str, name: str) -> Provenance:
         """What draws a figure: its notebook's cells, the modules they import, its parameters."""
@@ -104,7 +122,45 @@ class Graph(Publications):
         folder = Path(__file__).parents[1] / "report"
         templates = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.j2"))]
         texts = {slug: self.paper(slug) for slug in self.built}
-        return Provenance(("refigure.report.page",), {"templates": templates, "papers": texts})
+        rates = self.config.root / "config/error_rates.json"
+        measured = rates.read_text(encoding="utf-8") if rates.is_file() else ""
+        configured = {"templates": templates, "papers": texts, "error_rates": measured}
+        return Provenance(("refigure.report.page",), configured)
+
+
+class PublishedGraph(Graph):
+    """The claims whose paper's own numbers are at hand, under `results/published/claims/`.
+
+    It has no runs, tables or figures of its own: a predicate takes CSVs of `config/published/`, and
+    is judged by the thresholds of the papers' scale.
+    """
+
+    only = ("claim",)
+
+    def __init__(self, config: Config):
+        super().__init__(config, "paper")
+        self.paths = Paths(config.root, PUBLISHED)
+
+    def claims(self, slug: str) -> dict[str, Claim]:
+        """The claims of a paper that have published numbers, in order."""
+        return {name: claim for name, claim in super().claims(slug).items() if claim.published}
+
+    def claim_files(self, paper: str, name: str) -> dict[str, Path]:
+        """The published tables that a claim's predicate takes, by argument."""
+        return dict(self.claim(paper, name).published.tables)
+
+    def claim_provenance(self, paper: str, name: str) -> Provenance:
+        """The code of a claim's predicate, its text and thresholds, and how readings are drawn."""
+        made = super().claim_provenance(paper, name)
+        published = self.claim(paper, name).published
+        configured = {**made.configured, "published": [published.source, dict(published.options)]}
+        configured["files"] = {key: path.name for key, path in published.tables.items()}
+        return Provenance((*made.modules, "refigure.claims.published"), configured)
+
+
+def graph_of(config: Config, scale: str) -> Graph:
+    """The look-ups of a scale; `published` is that of the papers' own numbers."""
+    return PublishedGraph(config) if scale == PUBLISHED else Graph(config, scale)
 
 
 def module_of(dotted: str) -> str:

@@ -42,6 +42,11 @@ class Probe:
     predictions: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, str | None] = field(default_factory=dict)
 
+    def told(self, run: Run) -> dict[str, Any]:
+        """The run's axes, and those of its labels that tell groups or jobs apart."""
+        names = {*self.each, *self.split}
+        return {**{k: v for k, v in run.labels.items() if k in names}, **run.axes}
+
     @cached_property
     def parts(self) -> dict[str, dict[str, list[tuple[Run, str | None]]]]:
         """Job name -> the roles' members that this job measures."""
@@ -50,7 +55,7 @@ class Probe:
         parts: dict[tuple, dict] = defaultdict(lambda: {role: [] for role in self.roles})
         for role, members in self.roles.items():
             for run, point in members:
-                parts[tuple(run.axes[axis] for axis in self.split)][role].append((run, point))
+                parts[tuple(run.columns[axis] for axis in self.split)][role].append((run, point))
         return {f"{self.name}-{digest(list(key), 8)}": roles for key, roles in parts.items()}
 
 
@@ -140,7 +145,7 @@ class Selections(Runs):
                 }
                 if len(sets) > 1:
                     raise UserError(f"{place}.of.{role}: its parts differ in their predictions")
-                if None not in sets:
+                if sets and None not in sets:
                     predictions[role] = sets.pop()
                 for part in parts:
                     runs, point = self._selection(part, f"{place}.of.{role}")
@@ -174,11 +179,12 @@ class Selections(Runs):
             keys.done()
             members = [run for role in roles.values() for run, _ in role]
             for axis in (*found[name].each, *found[name].split):
-                if members and not any(axis in run.axes for run in members):
-                    raise UserError(f"{place}: no axis '{axis}'{suggest(axis, members[0].axes)}")
+                if members and not any(axis in run.columns for run in members):
+                    near = suggest(axis, members[0].columns)
+                    raise UserError(f"{place}: no axis '{axis}'{near}")
             for run in members:
                 for axis in found[name].split:
-                    if axis not in run.axes:
+                    if axis not in run.columns:
                         raise UserError(f"{place}.split: {run.label} has no axis '{axis}'")
         return found
 
@@ -297,4 +303,6 @@ def _renamed(run: Run, names: Mapping[str, str], place: str) -> Run:
         if axis not in run.axes:
             raise UserError(f"{place}: no axis '{axis}'{suggest(axis, run.axes)}")
     axes = {names.get(axis, axis): value for axis, value in run.axes.items()}
+    if taken := set(axes) & set(run.labels):
+        raise UserError(f"{place}: '{sorted(taken)[0]}' is a label of {run.experiment}")
     return replace(run, axes=axes)
