@@ -343,15 +343,23 @@ def _spread(
     ]
     if not len(rows):
         return None
-    return _drawn(rows.set_index("resample")[column], int(rows["networks"].iloc[0]))
+    values, networks = rows.set_index("resample")[column], int(rows["networks"].iloc[0])
+    return _drawn(values, networks, halved=column.startswith("v_"))
 
 
-def _drawn(values: pd.Series, networks: int) -> Estimate | None:
-    """Resample 0 with the spread of the others as its standard error, by resample."""
+def _drawn(values: pd.Series, networks: int, halved: bool = False) -> Estimate | None:
+    """Resample 0 with the spread of the others as its standard error, by resample.
+
+    Drawing n from n with replacement varies by (n - 1) / n of what n new ones would; networks of
+    split halves are drawn within each half.
+    """
     if not len(values) or 0 not in values.index or not np.isfinite(values.loc[0]):
         return None
     drawn = values[values.index > 0].dropna()
-    se = float(drawn.std(ddof=1)) if len(drawn) > 1 and networks > 1 else None
+    size = networks // 2 if halved else networks
+    se = None
+    if len(drawn) > 1 and size > 1:
+        se = float(drawn.std(ddof=1)) * (size / (size - 1)) ** 0.5
     return Estimate(float(values.loc[0]), se, networks, "networks")
 
 
