@@ -203,8 +203,8 @@ class Times:
         shape = shape_of(self.graph, run.spec.data)
         if timed is None:
             return None
-        points = [json.loads(point) for point in pack.wanted.points]
-        numbers = sum(timed.parameters + ("epoch" in point) * timed.optimiser for point in points)
+        numbers = len(pack.wanted.points) * timed.parameters
+        numbers += len(pack.wanted.states) * timed.optimiser
         numbers += timed.parameters if run.parent else 0  # its start
         for kept in pack.wanted.predictions if shape else ():
             # Half of the bytes of the other numbers.
