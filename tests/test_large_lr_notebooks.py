@@ -123,7 +123,11 @@ def test_published_numbers_are_drawn_at_paper_scale(key, folder, tmp_path, quick
         if key[1] == "fig12":
             monkeypatch.setitem(entry, "flr", {1e-5: 1e-3, 3e-4: 1e-2}[entry["flr"]])
     draw(key, folder, "full", tmp_path / "figure", scale="paper")
-    assert len(crosses) == len(FIGURES[key]["published"])
+    # The made-up world lacks some of the paper's setups: their numbers have no panel.
+    group = next(iter(FIGURES[key]["tables"].values())).rpartition("_")[2]
+    entries = FIGURES[key]["published"].values()
+    there = [own for own in entries if own.get("setup") in (None, *SETUPS.get(group, []))]
+    assert there and len(crosses) == len(there)
 
 
 def test_a_design_figure_says_so_in_its_caption():
