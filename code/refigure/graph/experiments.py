@@ -45,17 +45,20 @@ class Wanted:
         records: canonical text of `{name, keys..., every}`.
         predictions: `point|set` of the logits that are kept: the canonical text of a point or
             `final`, and an evaluation set.
+        states: those points that hold the optimiser's state too, since a run goes on from them.
     """
 
     points: frozenset[str] = frozenset()
     records: frozenset[str] = frozenset()
     predictions: frozenset[str] = frozenset()
+    states: frozenset[str] = frozenset()
 
     def __or__(self, other: Wanted) -> Wanted:
         return Wanted(
             self.points | other.points,
             self.records | other.records,
             self.predictions | other.predictions,
+            self.states | other.states,
         )
 
     def __le__(self, other: Wanted) -> bool:
@@ -63,6 +66,7 @@ class Wanted:
             self.points <= other.points
             and self.records <= other.records
             and self.predictions <= other.predictions
+            and self.states <= other.states
         )
 
     @property
@@ -73,6 +77,8 @@ class Wanted:
     def as_json(self) -> dict[str, list[str]]:
         """Sorted lists, for `run.json` and for parameters; recorders without their defaults."""
         lists = {key: sorted(getattr(self, key)) for key in ("points", "records", "predictions")}
+        if self.states:
+            lists["states"] = sorted(self.states)
         return lists | {"records": sorted(_brief(record) for record in self.records)}
 
     @classmethod
