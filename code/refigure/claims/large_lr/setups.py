@@ -181,7 +181,9 @@ def with_units(frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     With several data sets (draws of the split and the noise, or sets of the synthetic task) these
     are counted and seeds averaged within; of one the seeds are counted, and the column goes.
     """
-    named = [frame["data"].fillna("") for frame in frames.values() if "data" in frame]
+    named = [
+        frame["data"].astype(object).fillna("") for frame in frames.values() if "data" in frame
+    ]
     sets = {one for column in named for one in column.unique()}
     if len(sets) > 1:
         return dict(frames)
