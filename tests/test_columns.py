@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from refigure.claims.large_lr import by_setup
 from refigure.graph.lookups import function_of
 from refigure.measures import spectra
 from refigure.models import convnet
@@ -74,6 +75,7 @@ COLUMNS = {
     "lr_two_stages": large_lr.TWO_STAGE,
     "lr_norms": large_lr.NORMS,
     "lr_sharpness": large_lr.SHARPNESS,
+    "lr_verdicts": by_setup.VERDICTS,
     "lr_band_example": spectra.EXAMPLE,
     "lr_bands_moved": ticks.MOVED,
     "tick_features": ticks.FEATURES,
