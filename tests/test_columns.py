@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from refigure.claims.large_lr import by_setup
 from refigure.graph.lookups import function_of
 from refigure.measures import spectra
 from refigure.models import convnet
@@ -58,6 +59,7 @@ COLUMNS = {
     "convergence_times": sphere.CONVERGENCE_TIMES,
     "curvature": sphere.CURVATURE,
     "random_walk": sphere.RANDOM_WALK,
+    "paths_r1": sphere.PATHS,
     "decay_jumps": decay.JUMPS,
     "decay_runs": decay.RUNS,
     "periods_main": decay.PERIODS,
@@ -73,6 +75,7 @@ COLUMNS = {
     "lr_two_stages": large_lr.TWO_STAGE,
     "lr_norms": large_lr.NORMS,
     "lr_sharpness": large_lr.SHARPNESS,
+    "lr_verdicts": by_setup.VERDICTS,
     "lr_band_example": spectra.EXAMPLE,
     "lr_bands_moved": ticks.MOVED,
     "tick_features": ticks.FEATURES,
