@@ -13,7 +13,7 @@ from refigure.graph.lookups import function_of
 from refigure.measures import spectra
 from refigure.models import convnet
 from refigure.models.layers import Statistics
-from refigure.tables import decay, large_lr, rnn, sphere, ticks, toy
+from refigure.tables import decay, large_lr, pools, rnn, sphere, ticks, toy
 from refigure.training.passes import TrainPass
 from refigure.training.recorders import basic as recorders
 from refigure.training.recorders import step_norms
@@ -85,6 +85,13 @@ COLUMNS = {
     "kept_words": rnn.WORDS,
     "word_survival": rnn.SURVIVAL,
     "interpretability": rnn.INTERPRETABILITY,
+    "pool_sizes": pools.SIZES,
+    "pool_ensembles_main": pools.ENSEMBLES,
+    "pool_temperatures_main": pools.TEMPERATURES,
+    "pool_fits_main": pools.FITS,
+    "pool_splits_main": pools.SPLITS,
+    "pool_predictions_main": pools.PREDICTIONS,
+    "pool_predicted_splits_main": pools.PREDICTED_SPLITS,
 }
 
 
@@ -101,6 +108,7 @@ def empty(table: str, tables: dict[str, dict]) -> pd.DataFrame:
     runs = definition.get("runs", {})
     roles = ["runs"] if not isinstance(runs, dict) or "from" in runs else runs
     arguments |= {role: pd.DataFrame({"run": []}) for role in roles}
+    arguments |= {role: pd.DataFrame({"run": []}) for role in definition.get("grid", {})}
     arguments |= dict.fromkeys(definition.get("data", {}))
     return function_of(definition["compute"], table)(**arguments, **definition.get("options", {}))
 
