@@ -107,7 +107,10 @@ def at_common_size(
     found = gain(parts, quantity)
     if found is None:
         return missing("no split of the common size with three ensembles")
-    findings = [above(found.better, 0, name="gain at S"), _noted(found.numbers("S"))]
+    findings = [
+        above(found.better, 0, name="gain at S"),
+        _noted({"best n at S": float(found.best)}),
+    ]
     if ensembles["setup"].iloc[0] == pair and quantity == "accuracy":
         if n in parts:
             more = quality(parts[n], quantity) - quality(parts[1], quantity)
@@ -208,7 +211,7 @@ def rises_then_falls(ensembles: pd.DataFrame, quantity: str) -> Finding:
     return all_of(
         above(found.better, 0, name="gain of the best split over one network"),
         above(fall.better, 0, name=f"the best split less {most} networks"),
-        _noted(found.numbers("S")),
+        _noted({"best n at S": float(found.best)}),
     )
 
 
@@ -223,7 +226,9 @@ def without_regularisation(ensembles: pd.DataFrame, quantity: str) -> Finding:
     found = gain(cells(ensembles, 0, quantity), quantity)
     if found is None:
         return missing("no split of the common size with three ensembles")
-    return all_of(above(found.better, 0, name="gain at S"), _noted(found.numbers("S")))
+    return all_of(
+        above(found.better, 0, name="gain at S"), _noted({"best n at S": float(found.best)})
+    )
 
 
 def no_more_computation(

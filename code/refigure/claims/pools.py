@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,12 +26,14 @@ from refigure.claims.verdict import (
     HOLDS,
     UNDECIDED,
     Finding,
+    at_least,
     given,
     missing,
     of_parts,
 )
 from refigure.tables.pools import BETTER, LEAST_RUNS, on_ladder
 
+FOLDS = 8
 FAILED_MOST = 0.5
 """A pool of which more members failed is no pool of networks of its size."""
 
@@ -122,6 +125,19 @@ def halved(values: Mapping[int, float] | pd.Series, members: int) -> Estimate | 
     return Estimate(whole, float(halves.std(ddof=0)), int(members), "networks", freedom=freedom)
 
 
+def share_of(answers: pd.DataFrame, members: int, share: float, *, name: str) -> Finding:
+    """Whether a share of widths has a property, with the error that the halves of the pools give.
+
+    Args:
+        answers: true or false, halves (rows; -1: the whole) by widths.
+        members: of the smallest pool.
+        share: at least.
+    """
+    if not answers.size:
+        return missing(f"no {name}")
+    return at_least(halved(answers.mean(axis=1), members), share, name=f"share of {name}")
+
+
 def curves(ensembles: pd.DataFrame) -> pd.DataFrame:
     """Means over random ensembles at the n that fits use, with `half`: -1 of the whole pool."""
     own = ensembles[ensembles["part"].isin(["curve", "half"])]
@@ -135,18 +151,10 @@ class Gain(NamedTuple):
     Attributes:
         better: by how much it is better; negative where one network is.
         best: its number of networks, by all ensembles; 1 where one network is best.
-        naive: whether it was chosen on the ensembles that it is measured on.
     """
 
-    better: Estimate | None
+    better: Estimate
     best: int
-    naive: bool
-
-    def numbers(self, name: str) -> dict[str, Any]:
-        """What a record says of it."""
-        return {f"{name}: best n": float(self.best)} | (
-            {f"{name}: chosen and read on the same": 1.0} if self.naive else {}
-        )
 
 
 def cells(ensembles: pd.DataFrame, j: int, quantity: str) -> dict[int, pd.DataFrame]:
@@ -172,9 +180,9 @@ def quality(cell: pd.DataFrame, quantity: str) -> Estimate:
 def gain(parts: Mapping[int, pd.DataFrame], quantity: str, without: int = 1) -> Gain | None:
     """How much better the best of some cells is than one other, chosen without looking.
 
-    The best is chosen by the ensembles of even number and read on those of odd number, and the
-    other way round; the mean of the two counts. With fewer than four ensembles in a cell there is
-    nothing to choose by, and the naive value is given.
+    The ensembles of each cell are dealt to as many folds as the smallest cell has, eight at most.
+    The best is chosen by the other folds and read on each. Its squared error is the mean of those
+    of the cells chosen. A number read off a picture is chosen and read as it is.
 
     Args:
         parts: of `cells`, or cells by another key.
@@ -183,7 +191,7 @@ def gain(parts: Mapping[int, pd.DataFrame], quantity: str, without: int = 1) -> 
     Returns:
         None where that one, or all others, are missing.
 
-    Source: memory-split, section 6 ("Selection effect") and trap 4.
+    Source: memory-split, section 6 ("Selection effect") and trap 4; there with two folds.
     """
     sign = -BETTER.get(quantity, 1.0)
     others = [key for key in parts if key != without]
@@ -191,23 +199,22 @@ def gain(parts: Mapping[int, pd.DataFrame], quantity: str, without: int = 1) -> 
         return None
     means = {key: sign * cell[quantity].mean() for key, cell in parts.items()}
     best = max(parts, key=means.get)
-    folds = []
-    naive = any(len(parts[key]) < 4 for key in parts)
-    if naive:
-        chosen = max(others, key=means.get)
-        folds = [quality(parts[chosen], quantity) - quality(parts[without], quantity)]
+    whole = {key: quality(cell, quantity) for key, cell in parts.items()}
+    count = min(FOLDS, *(len(cell) for cell in parts.values()))
+    if count == 1:
+        chosen = whole[max(others, key=means.get)]
     else:
-        for side in (0, 1):
-            chooses = {key: _side(parts[key], side) for key in others}
-            chosen = max(chooses, key=lambda key: sign * chooses[key][quantity].mean())
-            read = [_side(parts[key], 1 - side) for key in (chosen, without)]
-            folds.append(quality(read[0], quantity) - quality(read[1], quantity))
-    whole = folds[0] if len(folds) == 1 else (folds[0] + folds[1]) * 0.5
-    return Gain(whole * sign, int(best), naive)
-
-
-def _side(cell: pd.DataFrame, side: int) -> pd.DataFrame:
-    return cell.iloc[side::2]
+        values = {key: sign * parts[key][quantity].to_numpy() for key in others}
+        folds = {key: np.arange(len(one)) % count for key, one in values.items()}
+        reads, errors = [], []
+        for fold in range(count):
+            key = max(others, key=lambda key: values[key][folds[key] != fold].mean())
+            reads.append(float(values[key][folds[key] == fold].mean()))
+            errors.append(whole[key])
+        se = math.sqrt(sum(one.se**2 for one in errors) / count)
+        least = min(errors, key=lambda one: one.n)
+        chosen = replace(least, value=sign * float(np.mean(reads)), se=se)
+    return Gain((chosen - whole[without]) * sign, int(best))
 
 
 def budgets(ensembles: pd.DataFrame, quantity: str) -> list[int]:

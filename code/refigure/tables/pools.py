@@ -184,12 +184,13 @@ def sizes(runs: pd.DataFrame, standard: Mapping[str, int]) -> pd.DataFrame:
                 "standard": k == standard[model["name"]],
             }
         )
-        rows[-1] = {key: _plain(value) for key, value in rows[-1].items()}
+        rows[-1] |= {key: _plain(rows[-1][key]) for key in ("lr", "wd", "dropout")}
     frame = frame_of(rows, SIZES)
     return frame.sort_values(["setup", "k"], ignore_index=True) if len(frame) else frame
 
 
 def _plain(value: Any) -> Any:
+    """A hyperparameter, 0 where the model or optimiser has none."""
     return 0.0 if value is None or (isinstance(value, float) and np.isnan(value)) else value
 
 
@@ -258,8 +259,8 @@ def fits(ensembles: pd.DataFrame, temperatures: pd.DataFrame | None = None) -> p
 
     Over n at each width (`fixed`: k), of CNLL, NLL and NLL at temperature 2 (means over subsets),
     and of CNLL over disjoint ensembles with the temperature before and after averaging; over s at
-    each n (`fixed`: n) of CNLL and NLL; over B of the best split's CNLL. Sizes and budgets are in
-    units of S, at their nominal value S 2^j where they have one.
+    each n (`fixed`: n) of CNLL and NLL; over B of the best split's CNLL. Sizes are in units of S
+    and budgets at their nominal value (trap 19).
 
     Args:
         ensembles: of `formed`.
@@ -323,10 +324,10 @@ def _of(found: Fit) -> dict[str, Any]:
 
 
 def _relative(own: pd.DataFrame) -> pd.DataFrame:
-    """With the size of a member in units of S: nominal where it has one, else as it is."""
+    """With the size of a member in units of S, as it is."""
     unit = own["parameters"] / np.exp2(own["j"])
-    common = unit.groupby(own["setup"]).transform("median")
-    return own.assign(size=np.exp2(own["j"]).fillna(own["parameters"] / common))
+    common = unit[own["j"] == own["j"].abs().min()].median()
+    return own.assign(size=own["parameters"] / common)
 
 
 def envelope(curves: pd.DataFrame) -> pd.DataFrame:
