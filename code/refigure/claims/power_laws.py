@@ -46,8 +46,9 @@ def fixed_temperature(
 
     rho_n = n (NLL_n - c) / b lies in [low, high] at temperatures 1 and 2 and at each n that is at
     most a quarter of the pool (the specification has half of it: but a half of the pool, which the
-    error comes from, must hold two ensembles itself). c and b of a half come from its members. That NLL_n does not rise is
-    a theorem for the ensembles measured, and is recorded as a check of the arithmetic.
+    error comes from, must hold two ensembles itself). c and b of a half come from its members.
+    That NLL_n does not rise is a theorem for the ensembles measured, and is recorded as a check of
+    the arithmetic.
 
     Source: power-laws, section 2, C1, and section 6.5.
     """
