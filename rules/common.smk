@@ -28,7 +28,7 @@ from refigure.machine import slurm, warm
 from refigure.graph.config import Config
 from refigure.errors import UserError
 from refigure.explain.ledger import Ledger
-from refigure.graph.lookups import Graph
+from refigure.graph.lookups import graph_of
 from refigure.machine.locks import alone, release_dead
 from refigure.machine.scheduling import lift_limit
 from refigure.machine.scratch import clear_accepted
@@ -67,7 +67,7 @@ def refuse(error):
 def graph(scale):
     """The look-ups of a scale, made when a job of it is first asked for."""
     try:
-        return Graph(CONFIG, scale)
+        return graph_of(CONFIG, scale)
     except UserError as error:
         refuse(error)
 

@@ -36,6 +36,7 @@ RECORDS = (
     {"name": "train", "gradient": True, "squared": True, "every": {"epochs": 1}},
     {"name": "test", "recomputed": True, "every": {"epochs": 1}},
     {"name": "geometry", "every": {"epochs": 1}},
+    {"name": "turn", "every": {"epochs": 1}},
     {"name": "filters", "every": {"epochs": 1}},
 )
 
@@ -209,12 +210,17 @@ experiments:
     points: {end: {epoch: last}}
     record: *record
   switched:
-    start: {from: event, at: after, take: state, where: {lr: 5.0}}
+    start: {from: event, at: after, take: state}
     base: {epochs: 3, optimiser: {wd: 0.0, norm: 4.0}, head: null}
     record: {train: {every: {epochs: 1}}, step_norms: {every: {epochs: 1}}}
   freed:
     start: {from: momentum, at: end, take: state}
     base: {epochs: 8, head: null}
+    points: {end: {epoch: last}}
+    record: *record
+  freed_longer:
+    start: {from: freed, at: end, take: state}
+    base: {epochs: 9}
     points: {end: {epoch: last}}
     record: *record
   ragged:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from engine import CLASSES, scalars, spec, training
 from refigure.errors import UserError
 from refigure.models.convnet import build as convnet
+from refigure.models.torchvision_nets import swin_t
 from refigure.training.optimisers.adam import build
 from refigure.training.stack import Stack
 from torch import Tensor
 
+HERE = Path(__file__).parent
 FREE = {"model": {"name": "convnet", "k": 2, "norm": "none"}, "head": None}
-PLAIN = {"wd": 0.0, "decoupled": False, "decay": "all", "layer_decay": 1.0, "clip": None}
+PLAIN = {
+    "wd": 0.0,
+    "decoupled": False,
+    "decay": "all",
+    "layer_decay": 1.0,
+    "clip": None,
+    "epsilon_hat": False,
+}
 
 
 def adam(lr: float, **keys):
@@ -132,3 +144,52 @@ def test_the_effective_rate_is_divided_by_the_norm_once():
 def test_a_layer_decay_is_refused_in_one_line():
     with pytest.raises(UserError, match=r"layer_decay 0\.75"):
         build([PLAIN | {"lr": 0.1, "layer_decay": 0.75}], stack_of(1))
+
+
+def test_epsilon_hat_steps_as_lasagne_does():
+    """Against `lasagne.updates.adam`, written out in float64; gradients as small as epsilon."""
+    stack = stack_of(1)
+    ours = build([PLAIN | {"lr": 0.01, "epsilon_hat": True}], stack)
+    other = stack_of(1)
+    torchs = build([PLAIN | {"lr": 0.01}], other)
+    weights = stack.flat.double().clone()
+    start = weights.clone()
+    mean, square = torch.zeros_like(weights), torch.zeros_like(weights)
+    for t in range(1, 8):
+        gradient = torch.randn(stack.flat.shape, generator=torch.Generator().manual_seed(t)) * 1e-7
+        mean = 0.9 * mean + 0.1 * gradient.double()
+        square = 0.999 * square + 0.001 * gradient.double() ** 2
+        rate = 0.01 * (1 - 0.999**t) ** 0.5 / (1 - 0.9**t)
+        weights = weights - rate * mean / (square.sqrt() + 1e-8)
+        for optimiser, networks in ((ours, stack), (torchs, other)):
+            optimiser.step(networks, gradient, 1.0)
+    torch.testing.assert_close(stack.flat, weights.float(), rtol=1e-6, atol=1e-7)
+    moved, torch_moved = ((found - start).abs().mean() for found in (weights, other.flat.double()))
+    assert moved < 0.6 * torch_moved  # parity, difference 11: such first steps are smaller
+
+
+def test_the_sparse_recurrent_networks_step_as_lasagne_does(graph):
+    made = graph("paper")
+    names = [
+        name
+        for name, (file, _) in made.config.families["experiments"].items()
+        if "sparse_rnn" in str(file)
+    ]
+    optimisers = [run.spec.optimiser for name in names for run in made.runs(name)]
+    assert optimisers and all(one["epsilon_hat"] for one in optimisers)
+
+
+def test_swins_decayed_tensors_are_those_of_the_authors():
+    """pretrain-basin, section 5.1: matrices but for the tables of relative positions."""
+    known = json.loads((HERE / "reference/weight_decay_groups.json").read_text())["swin_t"]
+    model = swin_t(3, 224, 100)
+    values = model.initial(torch.Generator().manual_seed(0), torch.Generator().manual_seed(0))
+    stack = Stack(model, [values], frozenset(), torch.device("cpu"))
+    wd = build([PLAIN | {"lr": 1e-4, "wd": 0.25, "decay": "matrices"}], stack).wd[0]
+    found = {"decayed": [0, 0], "not_decayed": [0, 0]}
+    for part, shape in zip(wd.split([shape.numel() for shape in stack.shapes]), stack.shapes):
+        assert bool((part == 0.25).all()) != bool((part == 0).all())
+        group = found["decayed" if part[0] else "not_decayed"]
+        group[0] += 1
+        group[1] += shape.numel()
+    assert found == {name: [one["tensors"], one["numbers"]] for name, one in known.items()}

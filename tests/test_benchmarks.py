@@ -32,6 +32,7 @@ ENTRIES = {
         "--images absent --train 256 --test 64 --epochs 1 --k 2 --elrs 1e-3 --repeats 1",
         rf"the pack is {NUMBER} times faster",
     ),
+    "verdicts": ("--draws 2 --papers three-regimes", r"claims above the bar of 5%"),
     "views": ("--pictures 4 --repeats 1", rf"median ratio {NUMBER}"),
     "warm": (
         f"--checkout {{tiny}} --target {TARGET} --repeats 1",

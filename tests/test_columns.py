@@ -108,7 +108,7 @@ def empty(table: str, tables: dict[str, dict]) -> pd.DataFrame:
     runs = definition.get("runs", {})
     roles = ["runs"] if not isinstance(runs, dict) or "from" in runs else runs
     arguments |= {role: pd.DataFrame({"run": []}) for role in roles}
-    arguments |= {role: pd.DataFrame({"run": []}) for role in definition.get("grid", {})}
+    arguments |= {role: pd.DataFrame() for role in definition.get("grid", {})}
     arguments |= dict.fromkeys(definition.get("data", {}))
     return function_of(definition["compute"], table)(**arguments, **definition.get("options", {}))
 
@@ -159,11 +159,13 @@ def test_the_page_has_what_the_recorders_measure():
         test=lambda _: (one, one),
         train_pass=TrainPass(one, one, Statistics({}), one, one, one),
         steps=log,
+        memory={},
     )
     settings = {"gradient": True, "squared": True, "recomputed": True}
     measured = {}
-    for record in (recorders.train, recorders.test, recorders.geometry, step_norms.step_norms):
+    for record in (recorders.train, recorders.test, recorders.geometry, recorders.turn):
         measured |= record(moment, settings)
+    measured |= step_norms.step_norms(moment, settings)
     axes = {"experiment", "elr", "lr", "plr", "wd", "k", "seed", "run", "step", "epoch"}
     # The loop itself adds the running loss.
     measured |= {"head_norm": one, "free_norm": one}  # of networks whose every weight is trained

@@ -109,7 +109,7 @@ def test_a_run_gone_on_from_there_counts_from_the_event_too(shop):
 
 def test_a_switch_turns_decay_off_fixes_the_norm_and_frees_the_head(shop):
     [folder], [before] = trained(shop, "switched"), trained(shop, "event")
-    [run] = shop.runs("switched")
+    run = next(run for run in shop.runs("switched") if run.axes["lr"] == 5.0)
     since = onset(before, run.parent) + 2
     rows = history(folder, run.id)
     own = rows[rows["epoch"] > since + 1]  # the first step starts from the parent's norm

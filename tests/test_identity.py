@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, ids
 from refigure.graph.catalogue import CATALOGUE, Entry, Nullable, OneOf, default_of
+from refigure.graph.config import Config
 from refigure.graph.experiments import Run, Wanted
-from refigure.graph.spec import Spec, canonical, resolve_point
+from refigure.graph.lookups import Graph
+from refigure.graph.spec import Spec, canonical, digest, resolve_point
 
 GOLDEN = Path(__file__).with_name("golden_ids.json")
 PT = "sphere_convnet_c10"
@@ -607,3 +609,11 @@ def ancestor(run):
     while run.parent:
         run = run.parent
     return run
+
+
+def test_the_id_is_the_digest_of_the_identity(committed):
+    """The text of an id is put together from those of its parts, which runs share."""
+    graph = Graph(Config(committed), "paper")
+    for name in graph.experiments:
+        for run in graph.runs(name)[:40]:
+            assert run.id == digest(run.spec.identity)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
 import pytest
 from refigure.graph.config import Config
-from refigure.graph.lookups import Graph, function_of
+from refigure.graph.experiments import Run
+from refigure.graph.lookups import Graph
+from refigure.measures.spectra import bands_of
 
 SCALES = ["smoke", "demo", "small", "small8", "paper"]
 LARGE = ("sphere_convnet_c10_reduced", "sphere_convnet_c10_reduced_ft", "sphere_two_stage")
@@ -105,47 +107,79 @@ def test_the_lines_are_between_the_ends_of_the_smallest_and_the_largest_plotted_
     graph = graph_at(scale)
     for name, probe in graph.probes.items():
         if name.startswith("paths_") and probe.roles["ft_low"] and "vit" not in name:
-            rates = {
-                role: {run.axes.get("elr", run.axes.get("lr")) for run, _ in probe.roles[role]}
-                for role in ("ft_low", "ft_high")
-            }
-            assert [len(values) for values in rates.values()] == [1, 1]
-            assert min(rates["ft_low"]) < min(rates["ft_high"])
+            rates = {role: defaultdict(set) for role in ("ft_low", "ft_high")}
+            for role, found in rates.items():
+                for run, _ in probe.roles[role]:
+                    rate = run.axes.get("elr", run.axes.get("lr"))
+                    found[run.labels["setup"]].add(rate)
+            setups = {run.labels["setup"] for run, _ in probe.roles["pt"]}
+            assert {run.labels["setup"] for run, _ in probe.roles["ft_low"]} == setups
+            for setup in setups:
+                low, high = (rates[role][setup] for role in ("ft_low", "ft_high"))
+                assert len(low) == len(high) == 1 and min(low) < min(high)
             assert len(probe.roles["pt"]) == len(probe.roles["ft_low"]) == len(probe.roles["swa5"])
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_bands_hold_every_distance_of_the_scales_images_once(scale, graph_at):
+def test_bands_of_the_scales_images_are_not_empty(scale, graph_at):
     graph = graph_at(scale)
     size = {"paper": 32, "small": 16}.get(scale, 8)
-    options = [probe.options for name, probe in graph.probes.items() if name.startswith("bands_")]
-    options = [own for own in options if own["bands"]["high"][1] != 64]  # Tiny ImageNet
-    for own in [*options, graph.table("lr_band_example").options]:
-        held = sorted(far for low, high in own["bands"].values() for far in range(low, high + 1))
-        assert held == list(range(size + 1))
+    ends = [probe.options["ends"] for name, probe in graph.probes.items() if "bands_" in name]
+    for own in [*ends, graph.table("lr_band_example").options["ends"]]:
+        assert list(bands_of(size, own)) == ["background", "low", "mid", "high"]
 
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_no_two_setups_of_a_table_share_runs(scale, graph_at):
     graph = graph_at(scale)
     for name in graph.config.families["tables"]:
-        table = graph.table(name)
-        takes = (
-            inspect.signature(function_of(table.compute, name)).parameters if table.compute else {}
-        )
-        if "setups" not in takes:
-            continue
         owners: dict[str, str] = {}
-        for setup, runs in setups_of(graph, name).items():
-            for run in runs:
-                assert owners.setdefault(run, setup) == setup, f"{name}: {setup}, {owners[run]}"
+        for run in runs_below(graph, name):
+            if "setup" in run.labels:
+                setup = run.labels["setup"]
+                assert owners.setdefault(run.id, setup) == setup, f"{name}: {run.label}"
 
 
-def setups_of(graph: Graph, name: str) -> dict[str, set[str]]:
-    """Setup -> the ids of its runs."""
+def runs_below(graph: Graph, name: str) -> list[Run]:
+    """The runs of a table, its probes and the tables it is made of, as each selects them."""
     table = graph.table(name)
-    found = {setup: {run.id for run in runs} for setup, runs in table.runs.items()}
-    for setup, probe in table.probes.items():
-        roles = graph.probes[probe].roles.values()
-        found[setup] = {run.id for members in roles for run, _ in members}
-    return found
+    found = [run for runs in table.runs.values() for run in runs]
+    for probe in table.probes.values():
+        found += [run for ms in graph.probes[probe].roles.values() for run, _ in ms]
+    return found + [run for other in table.tables.values() for run in runs_below(graph, other)]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_title_names_the_network_that_is_trained(scale, graph_at):
+    """Of one setup at a scale, one title; its width is the spec's, and its data one recipe."""
+    graph = graph_at(scale)
+    nets: dict[str, set] = {}
+    for name in graph.experiments:
+        for run in graph.runs(name):
+            if "title" not in run.labels:
+                continue
+            title, model = run.labels["title"], run.spec.model
+            nets.setdefault(title, set()).add((model["name"], model.get("k"), model.get("dim")))
+            if " k=" in title:
+                assert f" k={model['k']}," in title, run.label
+            words = {"convnet": "ConvNet", "resnet18": "ResNet", "vit": "ViT", "tick_mlp": "MLP"}
+            assert words[model["name"]] in title, run.label
+            assert ("SI " in title) == (run.spec.optimiser["name"] == "sphere_sgd"), run.label
+            source = graph.recipes[run.spec.data].get("source", "ticks")
+            named = {"digits": "digits", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+            named |= {"tiny_imagenet": "Tiny ImageNet", "ticks": "tick features"}
+            assert named[source] in title, run.label
+    assert nets and all(len(found) == 1 for found in nets.values())
+
+
+@pytest.mark.parametrize("scale", ["demo", "small", "paper"])
+def test_every_group_of_setups_has_runs(scale, graph_at):
+    """A label that nothing has would select nothing without a word."""
+    graph = graph_at(scale)
+    for kind in ("pretrained", "finetuned", "averaged", "geometry"):
+        for group in ("main", "others", "practical", "vit", "ticks"):
+            assert runs_of(graph, f"lr_{kind}_{group}"), (kind, group)
+    for name in ("lr_two_stages", "lr_norms", "lr_pretrained_border", "lr_finetuned_border"):
+        assert runs_of(graph, name), name
+    setups = {run.labels["setup"] for run in runs_below(graph, "lr_bands_all")}
+    assert setups == {"resnet_c10", "convnet_c10", "convnet_c100", "resnet_c100"}

@@ -56,13 +56,15 @@ def made_up() -> dict[str, pd.DataFrame]:
         tables[f"lr_summary_{group}"] = large_lr.summary(*own, tables[f"lr_bounds_{group}"])
     tables["lr_bands_all"] = pd.concat([tables["lr_bands_main"], tables["lr_bands_others"]])
     vit = tables["lr_bands_vit"].query("setup == 'vit_c10'")
-    tables["lr_bands_moved"] = ticks.moved_borders(border_5=vit, border_9=vit)
+    tables["lr_bands_moved"] = ticks.moved_borders(
+        one=vit.assign(first=5), other=vit.assign(first=9)
+    )
     tables["lr_two_stages"] = large_lr_world.two_stage()
     tables["lr_norms"] = large_lr_world.norms()
     tables["lr_sharpness"] = large_lr_world.sharpness()
     tables["convergence_times"] = large_lr_world.times()
-    bands = {"background": [0, 0], "low": [1, 2], "mid": [3, 6], "high": [7, 8]}
-    tables["lr_band_example"] = spectra.example(images(), bands, 0)
+    ends = {"background": 0, "low": 0.25, "mid": 0.75, "high": 1}
+    tables["lr_band_example"] = spectra.example(images(), ends, 0)
     return tables
 
 

@@ -13,25 +13,26 @@ def history(run: str, plr: float, epochs: int = 10, seed: int = 0, **columns) ->
     """One run, measured every epoch; columns are lists by epoch or constants."""
     base = {"train_loss": 1.0, "train_error": 50.0, "test_error": 40.0, "chance": 90.0}
     frame = pd.DataFrame({"run": run, "plr": plr, "seed": seed, "epoch": range(epochs + 1)})
+    frame = frame.assign(setup="net", title="a net")
     return frame.assign(step=frame["epoch"] * 7, **{**base, **columns})
 
 
 def test_pre_training_is_read_at_its_epoch_and_over_the_last_ones():
     errors = [90, 80, 60, 50, 40, 30, 20, 10, 0, 0, 0]
     run = history("a", 0.1, test_error=errors, train_loss=[2.0, *[0.5] * 5, 0.005, *[1.0] * 4])
-    row = large_lr.pretrained(6, 3, converged_loss=0.01, net=run).iloc[0]
+    row = large_lr.pretrained(run, 6, 3, converged_loss=0.01).iloc[0]
     assert row["test_accuracy"] == 80
     assert row["test_accuracy_mean"] == pytest.approx(70)  # epochs 4 to 6
     assert row["test_accuracy_std"] == pytest.approx(np.std([60, 70, 80]))
     assert row["converged"] and row["chance"] == 10
-    by_accuracy = large_lr.pretrained(6, 3, converged_accuracy=97, net=run).iloc[0]
+    by_accuracy = large_lr.pretrained(run, 6, 3, converged_accuracy=97).iloc[0]
     assert not by_accuracy["converged"]  # 50 % of the training set
 
 
 def test_a_shorter_run_is_read_at_its_end_and_one_that_was_lost_has_nothing():
     short = history("a", 0.1, epochs=2, test_error=[90, 50, 20])
     lost = history("b", 9.0, test_error=[90.0, *[np.nan] * 10], train_loss=np.nan)
-    rows = large_lr.pretrained(6, 2, converged_loss=0.01, net=pd.concat([short, lost]))
+    rows = large_lr.pretrained(pd.concat([short, lost]), 6, 2, converged_loss=0.01)
     assert rows["test_accuracy"].iloc[0] == 80
     assert np.isnan(rows["test_accuracy"].iloc[1]) and not rows["converged"].iloc[1]
 
@@ -39,13 +40,32 @@ def test_a_shorter_run_is_read_at_its_end_and_one_that_was_lost_has_nothing():
 def test_one_of_two_bounds_of_convergence_is_needed():
     for bounds in ({}, {"converged_loss": 0.1, "converged_accuracy": 97}):
         with pytest.raises(ValueError, match="one of converged_loss and converged_accuracy"):
-            large_lr.pretrained(6, 3, **bounds)
+            large_lr.pretrained(pd.DataFrame(), 6, 3, **bounds)
 
 
 def test_fine_tuning_is_read_at_the_last_epoch():
     run = history("a", 0.1, test_error=list(range(30, 19, -1))).assign(flr=0.01)
-    row = large_lr.finetuned(net=run).iloc[0]
+    row = large_lr.finetuned(run).iloc[0]
     assert (row["flr"], row["test_accuracy"]) == (0.01, 80)
+
+
+def test_test_accuracy_is_by_the_moments_that_are_asked_for():
+    errors = [90.0, *[np.nan] * 5, 20.0]
+    run = history("a", 0.1, 6, test_error=60.0, test_error_recomputed=errors)
+    for moments, accuracy in (("recomputed", 80), ("running", 40)):
+        row = large_lr.pretrained(run, 6, 3, converged_loss=0.01, moments=moments).iloc[0]
+        assert (row["test_accuracy"], row["running_test_accuracy"]) == (accuracy, 40)
+        row = large_lr.finetuned(run.assign(flr=0.01), moments).iloc[0]
+        assert (row["test_accuracy"], row["running_test_accuracy"]) == (accuracy, 40)
+    # Without batch norm there are no others.
+    run = run.drop(columns="test_error_recomputed")
+    assert large_lr.finetuned(run.assign(flr=0.01))["test_accuracy"].item() == 40
+
+
+def test_data_sets_and_titles_are_named_and_empty_where_there_are_none():
+    runs = pd.concat([history("a", 0.1).assign(data="second"), history("b", 0.1)])
+    rows = large_lr.pretrained(runs, 6, 3, converged_loss=0.01)
+    assert rows["data"].tolist() == ["second", ""] and set(rows["title"]) == {"a net"}
 
 
 def grid(converged: dict[float, bool], accuracy: dict[float, float], tuned: dict[float, float]):
@@ -53,7 +73,9 @@ def grid(converged: dict[float, bool], accuracy: dict[float, float], tuned: dict
     alone = pd.DataFrame(
         {
             "setup": "net",
+            "title": "a net",
             "plr": list(converged),
+            "data": "",
             "seed": 0,
             "converged": list(converged.values()),
             "test_accuracy": [accuracy[plr] for plr in converged],
@@ -62,7 +84,7 @@ def grid(converged: dict[float, bool], accuracy: dict[float, float], tuned: dict
         }
     )
     after = pd.DataFrame({"plr": list(tuned), "test_accuracy": list(tuned.values())})
-    return alone, after.assign(setup="net", flr=0.1, seed=0)
+    return alone, after.assign(setup="net", flr=0.1, data="", seed=0)
 
 
 CONVERGED = {1: False, 2: True, 3: True, 4: False, 5: False, 6: False, 7: False, 8: False}
@@ -119,7 +141,8 @@ def test_the_summary_has_the_optimum_its_width_and_its_gains():
     assert (row["eta12"], row["eta2AB"], row["eta23"]) == (1e-2, 3e-2, 3e-1)
     assert (row["argmax_ft"], row["argmax_swa"]) == (3e-2, 3e-2)
     assert row["width"] == pytest.approx(np.log10(3e-2 / 2e-2))
-    assert row["grid_step"] == pytest.approx(np.log10(5e-2 / 3e-2))
+    steps = np.diff(np.log10(list(large_lr_world.REGIME)))
+    assert row["grid_step"] == pytest.approx(np.median(steps))
     assert row["position"] == pytest.approx(np.log10(3))
     tuned, alone = world["finetuned"], world["pretrained"]
     best = tuned[tuned["plr"] == 3e-2].groupby("seed")["test_accuracy"].mean()
@@ -134,25 +157,23 @@ def test_the_summary_has_the_optimum_its_width_and_its_gains():
     assert row["gain_ft_se"] == pytest.approx((best - r1).std() / 2)
 
 
-def test_sharpness_is_read_where_the_losses_are_nearest_to_the_common_one():
+def test_sharpness_is_read_where_the_loss_is_crossed_between_two_epochs():
     loss = [2.0, 1.0, 0.5, 0.2, 0.1, 0.05]
     norm = [9.0, 8.0, 7.0, 6.0, 5.0, 4.0]
     errors = [90.0, 50.0, 40.0, 30.0, 25.0, 20.0]
     deep = history("a", 0.01, 5, train_loss=loss, test_error=errors).assign(
         effective_gradient_norm=norm
     )
-    shallow = history("b", 0.1, 5, train_loss=[2, 1, 0.9, 0.6, 0.4, 0.3], test_error=errors).assign(
-        effective_gradient_norm=norm, flr=0.01
-    )
-    left_out = shallow.assign(run="c", plr=9.0)  # from regime 3
+    tuned = deep.assign(run="b", plr=0.1, flr=0.01)
+    shallow = tuned.assign(run="c", train_loss=[2, 1, 0.9, 0.8, 0.7, 0.6])
+    left_out = tuned.assign(run="d", plr=9.0)  # from regime 3
     bounds = pd.DataFrame({"setup": ["net"], "eta12": [0.05], "eta2AB": [0.5], "eta23": [5.0]})
-    rows = large_lr.sharpness(deep, pd.concat([shallow, left_out]), bounds)
-    assert rows["common_loss"].unique() == [0.3]
-    # |log 0.2 / 0.3| < |log 0.5 / 0.3|: the deep run at epoch 3, the shallow one at its end.
-    assert rows[["regime", "epoch", "sharpness", "test_error"]].to_numpy().tolist() == [
-        ["1", 3, 6.0, 30.0],
-        ["2A", 5, 4.0, 20.0],
-    ]
+    rows = large_lr.sharpness(deep, pd.concat([tuned, shallow, left_out]), bounds, loss=0.4)
+    # A third of the way from the epoch of loss 0.5 to that of 0.2.
+    read = rows[["epoch", "sharpness", "test_error"]].to_numpy(float)
+    expected = [2 + 1 / 3, 7 - 1 / 3, 40 - 10 / 3]
+    np.testing.assert_allclose(read, [expected, expected, [np.nan] * 3])
+    assert rows["regime"].tolist() == ["1", "2A", "2A"]
 
 
 def test_two_stages_are_told_apart_by_where_they_were_pre_trained():
@@ -162,5 +183,6 @@ def test_two_stages_are_told_apart_by_where_they_were_pre_trained():
     once = pd.concat([tuned("a", 0.5, 30), tuned("b", 0.1, 20), tuned("c", 0.3, 99)])
     scratch = history("e", np.nan, 8, test_error=list(range(50, 41, -1))).assign(flr=0.01)
     rows = large_lr.two_stages(once, tuned("d", 0.5, 21), scratch, 0.5, 0.1, scratch_epochs=6)
+    assert rows["plr"].tolist()[:3] == [0.5, 0.1, 0.1] and np.isnan(rows["plr"].iloc[3])
     found = rows.set_index("start")["test_accuracy"].to_dict()
     assert found == {"2B": 70, "2B, 2A": 79, "2A": 80, "none": 56}

@@ -137,11 +137,12 @@ def test_a_name_depends_on_what_is_wanted():
         for wanted in (
             NOTHING,
             Wanted(points=frozenset({'{"epoch":3}'})),
+            Wanted(points=frozenset({'{"epoch":3}'}), states=frozenset({'{"epoch":3}'})),
             Wanted(predictions=frozenset({"final|test"})),
             Wanted(records=frozenset({'{"every":{"epochs":1},"gradient":true,"name":"train"}'})),
         )
     }
-    assert len(found) == 4
+    assert len(found) == 5
 
 
 def test_a_name_starts_with_the_experiment_that_owns_the_runs():
@@ -180,6 +181,10 @@ def test_wanted_things_survive_json():
     record = '{"every":{"epochs":1},"gradient":false,"name":"train","squared":false}'
     wanted = Wanted(frozenset({'{"epoch":1}'}), frozenset({record}), frozenset({"test"}))
     assert Wanted.from_json(wanted.as_json()) == wanted
+    assert "states" not in wanted.as_json()  # as it was before there were any
+    going_on = Wanted(wanted.points, wanted.records, wanted.predictions, wanted.points)
+    assert Wanted.from_json(going_on.as_json()) == going_on
+    assert wanted <= going_on and not going_on <= wanted
 
 
 def test_at_every_scale_packs_hold_each_owned_run_once_and_respect_their_block(graph):

@@ -141,7 +141,11 @@ def test_c6_compares_the_last_two_thirds():
 def minima(gain: float, seeds=(0, 1, 2), wobble: float = 0.1) -> pd.DataFrame:
     return periods(
         *(
-            {"seed": seed, "period": period, "test_error": 20 + wobble * seed * period - loss}
+            {
+                "seed": seed,
+                "period": period,
+                "test_error_recomputed": 20 + wobble * seed * period - loss,
+            }
             for seed in seeds
             for period, loss in ((1, 0), (2, gain), (3, gain / 2))
         )

@@ -36,6 +36,7 @@ def history(lr: float, wd: float, seed: int = 0, kind: str = "", **columns) -> p
     frame = {
         "train_loss": loss * np.exp(0.1 * noise),
         "test_error": 20 + 60 * loss / 4,
+        "test_error_recomputed": 18 + 60 * loss / 4,
         "weight_norm": np.sqrt(lr / elr),
         "elr": elr,
         "effective_gradient_norm": 30 * (loss / 4) ** 0.5,
@@ -140,6 +141,8 @@ def made_up() -> dict[str, pd.DataFrame]:
             "disagreement": 10.0 * (second - first),
             "test_error": 20.0 - first if first == second else np.nan,
             "ensemble_error": 20.0 - 2 * first if first == second else np.nan,
+            "test_error_recomputed": 19.0 - first if first == second else np.nan,
+            "ensemble_error_recomputed": 19.0 - 2 * first if first == second else np.nan,
         }
         for first in (1, 2, 3)
         for second in range(first, 4)

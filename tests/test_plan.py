@@ -22,12 +22,13 @@ from refigure.explain.show import show
 from refigure.explain.show import text as text_of_show
 from refigure.explain.step_times import EMBEDDED
 from refigure.explain.target import resolve as resolve_target
-from refigure.explain.text import duration, size
+from refigure.explain.text import size
 from refigure.explain.timing import measures, same_work
 from refigure.files import read_json
 from refigure.graph import fingerprint
 from refigure.graph.config import SOURCE_KEYS, Config
 from refigure.graph.lookups import Graph
+from refigure.machine.progress import duration
 from tiny import ALL, checkout, copied, edit, refigure
 
 DEMO_S = 2500

@@ -195,14 +195,16 @@ def test_a_fine_tuned_run_knows_the_regime_it_started_in():
 
 def test_the_best_errors_are_of_cells_that_have_converged_in_regime_1_in_every_seed():
     alone = together(
-        *(converging(1e-3, seed, test_error=20.0 + seed) for seed in (0, 1)),
-        converging(2e-3, 0, test_error=10.0),
-        converging(2e-3, 1, end=0.06, test_error=10.0),
-        converging(3e-3, 0, test_error=10.0),
-        plateau(3e-3, 1, loss=0.04, test_error=10.0),
+        *(converging(1e-3, seed, test_error_recomputed=20.0 + seed) for seed in (0, 1)),
+        converging(2e-3, 0, test_error_recomputed=10.0),
+        converging(2e-3, 1, end=0.06, test_error_recomputed=10.0),
+        converging(3e-3, 0, test_error_recomputed=10.0),
+        plateau(3e-3, 1, loss=0.04, test_error_recomputed=10.0),
         *(plateau(1e-2, seed) for seed in (0, 1)),
     )
-    tuned = together(*(converging(1e-3, seed, plr=1e-2, test_error=15.0) for seed in (0, 1)))
+    tuned = together(
+        *(converging(1e-3, seed, plr=1e-2, test_error_recomputed=15.0) for seed in (0, 1))
+    )
     regimes = sphere.regimes(m1=alone)
     row = sphere.best_errors(regimes, sphere.finetuned(regimes, m1=tuned)).iloc[0]
     assert (row["best_r1_elr"], row["best_r1_test_error"], row["best_r1_n"]) == (1e-3, 20.5, 2)
@@ -219,11 +221,16 @@ def test_switched_runs_stand_beside_those_from_the_initial_state():
 
 
 def test_the_time_to_converge_is_the_first_epoch_below_the_threshold():
-    fast = history(1e-3, train_loss=np.array([1.0, 0.5, 0.09]), test_error=[3.0, 2.0, 1.0])
-    slow = history(2e-3, train_loss=np.array([1.0, 0.5, 0.4]))
+    """By the mean over an epoch's batches, as the authors do: where-large-lrs, section 5."""
+    running = np.array([1.0, 0.5, 0.09])
+    passed = np.array([1.0, 0.08, 0.07])
+    errors = {"test_error": [3.0, 2.0, 1.0], "test_error_recomputed": [3.0, 2.0, 0.5]}
+    fast = history(1e-3, train_loss=passed, train_loss_running=running, **errors)
+    slow = history(2e-3, train_loss=passed, train_loss_running=np.array([1.0, 0.5, 0.4]))
     table = sphere.convergence_times(together(fast, slow), threshold=0.1, cap=2)
     assert table["epochs_to_converge"].tolist()[0] == 2
     assert table["test_error"].tolist()[0] == 1.0
+    assert table["test_error_recomputed"].tolist()[0] == 0.5
     assert np.isnan(table["epochs_to_converge"][1]) and table["cap"].tolist() == [2, 2]
 
 

@@ -43,6 +43,7 @@ KINDS = {  # kind -> experiment, and whether its networks train side by side
     "gone on from there": ("zoom_longer", False),
     "switched after an event": ("switched", False),
     "its head set free": ("freed", False),
+    "gone on with a free head": ("freed_longer", False),
     "ragged": ("ragged", False),
     "diverging": ("diverging", False),
     "absent parent": ("orphan", False),

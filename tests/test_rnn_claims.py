@@ -313,9 +313,16 @@ def test_overfitting_is_judged_from_the_best_to_the_last():
         for task in ("characters", "words")
     }
     assert nlp.no_overfitting(networks(turned), 0.02, 0.2).verdict == HOLDS
-    assert nlp.no_overfitting(networks(), 0.02, 0.2).verdict == FAILS
     sparse = turned | {("words", "W"): {"valid_last": 120.0}}
     assert nlp.no_overfitting(networks(sparse), 0.02, 0.2).verdict == FAILS
+
+
+def test_where_the_original_does_not_overfit_nothing_is_shown():
+    finding = nlp.no_overfitting(networks(), 0.02, 0.2)
+    assert finding.verdict == UNDECIDED
+    assert "the original network of words does not overfit by 20%" in finding.reason
+    turned = networks({("words", "W"): {"valid_last": 150.0}})
+    assert nlp.no_overfitting(turned, 0.02, 0.2).verdict == FAILS
 
 
 def sweep(moved: float, factor: float) -> pd.DataFrame:
@@ -350,6 +357,36 @@ def test_a_collapsed_network_shows_nothing():
         assert finding.verdict == UNDECIDED and "collapsed: topics " + method in finding.reason
 
 
+def test_a_network_no_better_than_a_guess_has_collapsed():
+    """Within two standard errors of the majority class on so many documents; above the unigram."""
+    table = networks().assign(metric_trivial=np.nan, test_objects=np.nan)
+    topics = table["task"] == "topics"
+    table.loc[topics, ["metric_trivial", "test_objects"]] = [85.0, 200]
+    finding = nlp.fewer_words(table, 0.6)  # 2 s.e. are 5 points: 89.1 is no better than 85
+    assert finding.verdict == UNDECIDED and "collapsed: topics W" in finding.reason
+    table.loc[topics, "test_objects"] = 20000
+    assert nlp.fewer_words(table, 0.6).verdict == HOLDS
+    table.loc[table["task"] == "words", "metric_trivial"] = 115.0
+    finding = gated.more_constant_gates(table, 4)
+    assert "collapsed: words W+G+N" in finding.reason and "W+N" not in finding.reason.split("+G+N")
+
+
+def test_papers_texts_without_word_vectors_show_nothing_of_classifiers():
+    table = networks().assign(embedding="none", corpus="Penn Treebank")
+    topics = table["task"] == "topics"
+    table.loc[topics, ["embedding", "corpus"]] = ["uniform", "AG News"]
+    for finding in (
+        gated.fewer_neurons(table),
+        gated.keeps_quality(table, 2.5),
+        nlp.compresses(table, 100, 5, 2.5),
+    ):
+        assert finding.verdict == UNDECIDED
+        assert "topics without the word vectors of the logged runs" in finding.reason
+    assert gated.fewer_neurons(table.assign(embedding="pre-trained")).verdict == HOLDS
+    own = table.assign(corpus="own text")
+    assert gated.fewer_neurons(own).verdict == HOLDS
+
+
 def test_a_failure_while_training_still_improves_is_open():
     worse = networks({("words", "W+G+N"): {"test": 200.0}})
     assert gated.keeps_quality(worse, 2.5).verdict == FAILS
@@ -369,7 +406,7 @@ def test_three_of_three_tasks_hold_where_three_of_four_are_asked():
 def test_test_documents_widen_the_error_of_accuracies():
     near = networks({("topics", "W+G+N"): {"test": 88.2}})
     assert gated.keeps_quality(near, 2.5 + 1).verdict == HOLDS
-    finding = gated.keeps_quality(near, 2.5 + 1, 25000, 204)
+    finding = gated.keeps_quality(near.assign(test_objects=204), 2.5 + 1)
     assert finding.verdict == UNDECIDED and "204 test objects" in finding.reason
 
 
@@ -385,6 +422,16 @@ def test_kept_words_that_tell_more_hold_in_every_network():
     assert nlp.kept_words_tell(told(*three[:2], ("sentiment", 2, 0.1, 0.1))).verdict == UNDECIDED
     assert nlp.kept_words_tell(told(*three[:2], ("sentiment", 2, -0.5, 0.1))).verdict == FAILS
     assert "1 seed" in nlp.kept_words_tell(told(three[0])).reason
+
+
+def test_test_documents_and_sparsevd_are_recorded_beside_the_kept_words():
+    rows = told(*(("sentiment", seed, 0.5, 0.1) for seed in range(3)))
+    both = pd.concat([rows, rows.assign(method="W", difference=0.2)])
+    numbers = nlp.kept_words_tell(both.assign(difference_test=0.3)).numbers
+    assert numbers["sentiment: log-odds on test documents, SparseVD-Voc"].value == 0.3
+    assert numbers["sentiment: log-odds on training documents, SparseVD"].value == pytest.approx(
+        0.2
+    )
 
 
 def test_topics_decide_where_there_is_no_sentiment():

@@ -91,6 +91,14 @@ def history(task: str, config: str, seed: int) -> pd.DataFrame:
             **strict,
             **{f"all_{name}": size for name, size in weights.items()},
             "macs_full": 4 * HIDDEN * (EMBEDDING * classifier + HIDDEN),
+            "train_loss_running": 2 - done,
+            "kl": 0.4 - done,
+            "kl_least": -0.7,
+            "kl_weight": np.clip((epoch - 5) / 10, 0, 1) if classifier else 1.0,
+            "trivial_val": first,
+            "trivial_test": first,
+            "pairs_test": np.nan if classifier else (first + last) / 2,
+            "vectors": 0.0 if classifier else np.nan,
         }
     )
 
@@ -126,7 +134,7 @@ def gates(task: str) -> pd.DataFrame:
 def latency(task: str) -> pd.DataFrame:
     configs = ("LLLCLL", "LLLLLL") if task in ("sentiment", "topics") else ("LCRL", "LLRL")
     rows = [
-        (config, seed, net, time, time / 60, 0.9 * time / 60, 1.2 * time / 60, 1e-7, 8, 9, macs)
+        (config, seed, net, time, time / 60, 0.9 * time / 60, 1.2 * time / 60, 1e-7, 8, 9, macs, 90)
         for config in configs
         for seed in range(3)
         for net, time, macs in (("full", 60, 9000), ("compacted", 20, 300))
@@ -189,6 +197,9 @@ def vocabulary(task: str) -> pd.DataFrame:
         for number in range(classes):
             frame[f"docs_{number + 1}"] = documents[:, number]
             frame[f"n_docs_{number + 1}"] = 200
+            for part in ("test", "shuffled"):
+                frame[f"{part}_docs_{number + 1}"] = documents[:, number - 1]
+                frame[f"n_{part}_docs_{number + 1}"] = 200
         frame.loc[0, "token"] = "<pad>"
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)

@@ -1,5 +1,7 @@
 """Tables of sparse recurrent networks, against values worked out by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -90,12 +92,60 @@ def test_log_odds_are_of_presence_with_one_document_added():
     assert table.loc["the", "docs"] == 26
 
 
-def test_log_odds_of_more_classes_are_those_of_the_class_that_stands_out_most():
+def test_log_odds_of_more_classes_are_of_the_class_that_has_the_word_most():
     documents = np.array([[1.0, 1, 7], [0, 8, 8], [1, 1, 1]])
-    odds, classes = rnn.word_odds(documents, np.full((3, 3), 8.0))
-    # first word: 8 / 10 against 3 / 18; second: 1 / 10 against 17 / 18
-    assert odds[:2] == pytest.approx([np.log(4.8), np.log(0.1 * 18 / 17)])
-    assert classes[:2].tolist() == [2, 0]
+    totals = np.full((3, 3), 8.0)
+    odds, classes = rnn.word_odds(documents, totals)
+    # first word: 8 / 10 against 3 / 18; second: 9 / 10 against 9 / 18, though the class that
+    # avoids it, with 1 / 10 against 17 / 18, stands out more
+    assert odds[:2] == pytest.approx([np.log(4.8), np.log(1.8)])
+    assert classes[:2].tolist() == [2, 1]
+    sizes = rnn.odds_sizes(documents, totals)
+    assert sizes[:2] == pytest.approx([np.log(4.8), np.log(170 / 18)])
+
+
+OWN = SimpleNamespace(source="letters", names=tuple("abcdefg"), labels={"test": range(31)})
+"""Documents of one's own, as a table sees them."""
+
+
+def test_own_documents_of_seven_classes_go_by_their_own_names():
+    """Not by those of another text: source, classes and the test's size are the data's."""
+    many = vocabulary(**{f"docs_{n}": 1 for n in range(1, 7)}, docs_7=[0, 3, 5, 6, 7, 1])
+    many = many.assign(**{f"n_docs_{n}": 8 for n in range(1, 8)})
+    given = {"sentiment": many, "sentiment_data": OWN}
+    table = rnn.words({"imdb": "IMDb"}, {"imdb": ["negative", "positive"]}, **given)
+    assert table["corpus"].eq("letters").all()
+    assert table.set_index("token").loc["good", ["odds_class", "odds_name"]].tolist() == [7, "g"]
+    run = {"topics": history("DCDCCD", [50.0, 80.0]), "topics_data": OWN}
+    networks = rnn.networks({}, **run)
+    assert networks[["corpus", "test_objects"]].to_numpy().tolist() == [["letters", 31]]
+
+
+def test_names_of_classes_that_do_not_count_right_are_not_used():
+    given = {"sentiment": vocabulary(), "sentiment_data": OWN}
+    table = rnn.words({}, {"letters": ["one", "two", "three"]}, **given)
+    assert set(table["odds_name"]) <= {"", *"abcdefg"}
+
+
+def test_a_configuration_of_no_paper_goes_by_its_letters():
+    table = rnn.networks(CORPORA, topics=history("LCLCLL", [50.0, 80.0]))
+    assert table["method"].tolist() == ["LCLCLL"]
+
+
+def test_what_a_guess_comes_to_and_how_the_embedding_began_are_in_the_table():
+    run = history("LCLCCL", [50.0, 80.0], trivial_test=37.0, vectors=0.0, macs_dense=9.0)
+    row = rnn.networks(CORPORA, topics=run).iloc[0]
+    assert (row["metric_trivial"], row["embedding"], row["macs_dense"]) == (37, "uniform", 9)
+    found = rnn.networks(CORPORA, topics=run.assign(vectors=19947.0)).iloc[0]
+    assert (found["embedding"], found["vectors"]) == ("pre-trained", 19947)
+    language = rnn.networks(CORPORA, words=history("LCCL", [3.0, 2.0])).iloc[0]
+    assert language["embedding"] == "none"
+
+
+def test_the_losses_of_an_epoch_stand_beside_its_counts():
+    run = history("LLRL", [3.0, 1.0], kl=0.5, kl_least=-0.6, kl_weight=1.0)
+    table = rnn.epochs(CORPORA, words=run.assign(train_loss_running=2.5, val_loss=2.4))
+    assert table[["loss", "valid_nll", "kl"]].to_numpy().tolist() == [[2.5, 2.4, 0.5]] * 2
 
 
 def test_language_models_have_words_without_odds():
@@ -144,6 +194,13 @@ def test_interpretability_is_of_tasks_with_classes():
     dropped = (abs(np.log(19 / 20 / 0.9)) + abs(np.log(0.05 / 0.2))) / 2
     assert table["difference"].tolist() == pytest.approx([kept - dropped])
     assert table["kept"].tolist() == [2] and table["words"].tolist() == [4]
+    assert table["difference_test"].isna().all()
+    tested = vocabulary(test_docs_1=[0, 1, 2, 0, 2, 0], test_docs_2=[0, 1, 2, 2, 0, 0])
+    tested = tested.assign(n_test_docs_1=2, n_test_docs_2=2)
+    words = rnn.words(CORPORA, sentiment=tested)
+    table = rnn.interpretability(words, bins=1, draws=50)
+    # 3 / 4 against 1 / 4 for both kept words, nothing for the others
+    assert table["difference_test"].tolist() == pytest.approx([np.log(3)])
 
 
 def test_probes_of_the_tasks_make_one_table():
@@ -160,6 +217,7 @@ def test_probes_of_the_tasks_make_one_table():
             "n_x": [3],
             "n_h": [4],
             "macs": [48],
+            "macs_dense": [12],
         }
     )
     table = rnn.latency(CORPORA, sentiment=pd.DataFrame(), words=frame)

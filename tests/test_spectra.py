@@ -15,6 +15,7 @@ from refigure.measures import norms, spectra
 from refigure.measures.members import Group, Member
 from refigure.models.layers import Statistics
 
+ENDS = {"background": 0, "low": 0.25, "mid": 0.75, "high": 1}
 BANDS32 = {"background": [0, 0], "low": [1, 8], "mid": [9, 24], "high": [25, 32]}
 BANDS8 = {"background": [0, 0], "low": [1, 2], "mid": [3, 6], "high": [7, 8]}
 
@@ -45,6 +46,14 @@ def test_a_wave_is_whole_in_the_band_of_its_frequency(rows, columns, band):
         torch.testing.assert_close(part, expected.double(), atol=1e-12, rtol=0)
 
 
+def test_bands_follow_one_another_in_shares_of_the_size():
+    assert spectra.bands_of(32, ENDS) == {band: tuple(ends) for band, ends in BANDS32.items()}
+    assert spectra.bands_of(8, ENDS) == {band: tuple(ends) for band, ends in BANDS8.items()}
+    for ends, message in (({"low": 0.5}, "must end at 1"), ({"a": 0.5, "b": 0.5, "c": 1}, "empty")):
+        with pytest.raises(ValueError, match=message):
+            spectra.bands_of(8, ends)
+
+
 def test_the_bands_of_an_image_sum_to_it():
     picture = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(sum(spectra.split(picture, BANDS32).values()), picture)
@@ -73,13 +82,15 @@ def reading(threshold: float, pixel_std) -> dict[str, dict[str, float]]:
     pixels = torch.stack([*[wave(2, 1)] * 4, *[wave(0, 0)] * 6])[None, :, None].float()
     labels = torch.tensor([[1] * 4 + [2] * 6])
     task = SimpleNamespace(
+        model=SimpleNamespace(normalised={}),
         evaluation=lambda which, networks: iter(
             [SimpleNamespace(images=pixels, labels=labels)] if which == "test" else []
         ),
         scores=lambda logits, labels: (None, (logits.argmax(-1) != labels).float()),
     )
-    member = Member(None, Reader(threshold), task, {}, Statistics({}, "running"), pixel_std)
-    rows = spectra.measure(Group({}, {"pt": [member]}), bands=BANDS8)
+    weights = {"none": torch.zeros(1, 1)}
+    member = Member(None, Reader(threshold), task, weights, Statistics({}, "running"), pixel_std)
+    rows = spectra.measure(Group({}, {"pt": [member]}), ends=ENDS)
     assert {row["stage"] for row in rows} == {"pt"}
     return {row["band"]: {key: row[key] for key in ("accuracy", "accuracy_raw")} for row in rows}
 
@@ -100,7 +111,7 @@ def test_raw_bands_are_as_small_as_in_the_pixels():
 
 def test_an_example_has_the_pixels_and_amplitudes_of_its_bands():
     data = images()
-    rows = spectra.example(data, BANDS8, 3)
+    rows = spectra.example(data, ENDS, 3)
     assert list(rows.columns) == list(spectra.EXAMPLE)
     picture = data.test_images[3, 0].double()
     shown = rows[(rows["band"] == "image") & (rows["quantity"] == "pixels")]
@@ -111,7 +122,7 @@ def test_an_example_has_the_pixels_and_amplitudes_of_its_bands():
     assert constant["value"].item() == pytest.approx(math.log(abs(float(picture.sum()))))
     counts = rows[rows["quantity"] == "log_amplitude"]["band"].value_counts()
     assert counts["low"] + counts["mid"] + counts["high"] + 1 == counts["image"] == 64
-    assert not len(spectra.example(None, BANDS8, 3))
+    assert not len(spectra.example(None, ENDS, 3))
 
 
 def test_the_shares_of_filters_are_their_norms_over_that_of_all():
@@ -131,13 +142,13 @@ probes:
     measure: measures.spectra.measure
     of: {pt: {from: plain, point: mid, carry: {elr: plr}}}
     each: [plr, seed]
-    options: {bands: {background: [0, 0], low: [1, 2], mid: [3, 6], high: [7, 8]}}
+    options: {ends: {background: 0, low: 0.25, mid: 0.75, high: 1}}
 """
 
 
 def test_data_and_probes_reach_the_measure_and_the_table(tmp_path):
     tables = "  picture: {compute: measures.spectra.example, data: {images: tiny}, options: "
-    tables += "{bands: {all: [0, 8]}, image: 0}}\n"
+    tables += "{ends: {all: 1}, image: 0}}\n"
     graph = prepared(graph_of(project(tmp_path, EXPERIMENTS + tables + TABLES)))
     data = graph.data_of("tiny", "test")
     assert graph.paths.data(data) in graph.table_files("picture")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from pathlib import Path
 
 import drawing
@@ -17,7 +16,7 @@ from refigure.graph.spec import Spec
 from refigure.measures import features as measure
 from refigure.measures.members import Group, Member
 from refigure.models.layers import Statistics
-from refigure.tables import large_lr, ticks
+from refigure.tables import ticks
 from refigure.tasks.binary import Binary
 
 ROOT = Path(__file__).parents[1]
@@ -89,44 +88,6 @@ def test_a_network_that_reads_one_feature_knows_that_one_and_guesses_on_the_othe
 # ---------------------------------------------------------------------- tables
 
 
-def test_runs_are_numbered_by_data_set_and_seed_alike_in_every_table():
-    frame = pd.DataFrame(
-        list(product(["ticks_2", "ticks_1"], [3, 0], [0.1, 0.2])), columns=["data", "seed", "plr"]
-    )
-    found = ticks.numbered(frame)
-    assert found["seed"].tolist() == [3, 3, 2, 2, 1, 1, 0, 0]
-    assert not len(ticks.numbered(frame.iloc[:0]))
-
-
-def history(data: str, seed: int, elr: float, error: float, name: str = "plr") -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "experiment": "ticks",
-            "data": data,
-            name: elr,
-            "seed": seed,
-            "run": f"{data}-{seed}-{elr}-{name}",
-            "step": [0, 32],
-            "epoch": [0.0, 1.0],
-            "train_loss": [1.0, 0.5],
-            "train_error": [50.0, error],
-            "test_error": [50.0, 30.0 + seed],
-            "chance": 50.0,
-        }
-    )
-
-
-def test_pretraining_has_converged_where_no_error_is_left():
-    frames = [history(data, seed, 0.1, seed) for data in ("ticks_1", "ticks_2") for seed in (0, 1)]
-    found = ticks.pretrained(pd.concat(frames), 1, 1, 100)
-    assert list(found) == list(large_lr.PRETRAINED)
-    assert found.sort_values("seed")["converged"].tolist() == [True, False, True, False]
-    assert found.sort_values("seed")["test_accuracy"].tolist() == [70, 69, 70, 69]
-    assert set(found["setup"]) == {"ticks"}
-    tuned = pd.concat(frames).assign(flr=0.01)
-    assert ticks.finetuned(tuned)["seed"].tolist() == [0, 1, 2, 3]
-
-
 def test_the_best_of_many_guesses_is_above_one_half():
     found = ticks.guesses(1000, 16)
     source = np.random.default_rng(0)
@@ -138,12 +99,20 @@ def test_the_best_of_many_guesses_is_above_one_half():
 
 def test_features_carry_the_guess_of_their_rank():
     rows = [
-        {"data": "ticks_1", "plr": 0.1, "seed": 4, "stage": "pt", "rank": rank, "accuracy": 60.0}
+        {
+            "setup": "ticks",
+            "data": "ticks_1",
+            "plr": 0.1,
+            "seed": 4,
+            "stage": "pt",
+            "rank": rank,
+            "accuracy": 60.0,
+        }
         for rank in range(4)
     ]
     found = ticks.features(pd.DataFrame(rows).assign(points=100))
     assert found["guess"].tolist() == pytest.approx([50, *ticks.guesses(100, 3)])
-    assert found["seed"].tolist() == [0] * 4
+    assert set(found["data"]) == {"ticks_1"} and set(found["seed"]) == {4}
     assert list(ticks.features(pd.DataFrame())) == list(found)
 
 
@@ -156,10 +125,10 @@ def test_points_of_a_feature_are_its_two_numbers():
 
 
 def test_moved_borders_are_told_apart():
-    bands = large_lr_world.world("vit_c10")["bands"].drop(columns="setup")
-    found = ticks.moved_borders(border_5=bands, border_17=bands)
+    bands = large_lr_world.world("vit_c10")["bands"]
+    found = ticks.moved_borders(one=bands.assign(first=5), other=bands.assign(first=17))
     assert len(found) == 2 * len(bands) and set(found["border"]) == {5, 17}
-    assert not len(ticks.moved_borders(border_5=pd.DataFrame()))
+    assert not len(ticks.moved_borders(one=pd.DataFrame()))
 
 
 # ---------------------------------------------------------------------- figures

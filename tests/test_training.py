@@ -140,6 +140,15 @@ def test_test_measures_use_running_and_recomputed_moments(measured):
     assert scalars(found, "test_error_recomputed")[-1] == pytest.approx(float(again), rel=1e-6)
 
 
+def test_the_turn_is_that_between_two_measures(measured):
+    _, found = measured
+    turned = scalars(found, "cosine_to_previous")
+    assert math.isnan(turned[0])
+    # After the first epoch, what lies before is the start.
+    assert turned[1] == pytest.approx(scalars(found, "cosine_to_start")[1], rel=1e-12)
+    assert all(-1 <= value < 1 for value in turned[1:])
+
+
 def test_geometry_is_that_of_the_invariant_weights(measured):
     made, found = measured
     chosen = made.specs[0]
@@ -275,6 +284,38 @@ def test_a_network_that_stops_early_stays_as_it_is_and_keeps_its_end():
     free = training(specs, wanted)
     free.run()
     assert torch.equal(rows(free, 0), rows(made, 0))
+
+
+def test_a_stop_may_read_the_mean_over_the_batches():
+    """where-large-lrs, section 5: the authors' stop reads the loss while the weights change."""
+    specs = [spec(optimiser=sphere(elr), epochs=6) for elr in (1e-5, 3e-3)]
+    free = training(specs).run()
+    means = scalars(free.history, "train_loss_running", 1)
+    losses = scalars(free.history, "train_loss", 1)
+    bound = 0.2  # the pass at the end of epoch 2 is below it, the mean not before epoch 3
+    assert losses[2] < bound < means[1] and means[2] < bound
+    stopping = [spec(**written(one), stop={"train_loss_running_below": bound}) for one in specs]
+    seldom = [{**record, "every": {"epochs": 6}} for record in RECORDS]
+    found = training(stopping, [{"epoch": 6}], seldom).run()
+    assert found.stopped.tolist() == [False, True]
+    assert found.last_epoch.tolist() == [6, 3]
+    # Its last losses and errors are there, and nothing of the one that goes on.
+    for column in ("train_loss", "test_error"):
+        [alone] = [
+            value
+            for step, row in found.history.scalars.items()
+            if step == 9
+            for name, value in row.items()
+            if name == column
+        ]
+        assert not math.isnan(alone[1]) and math.isnan(alone[0])
+    assert found.points['{"epoch":6}'].epoch.tolist() == [6, 3]
+
+
+def test_a_stop_reads_one_loss():
+    for stop in ({}, {"train_loss_below": 0.1, "train_loss_running_below": 0.1}):
+        with pytest.raises(UserError, match="one of train_loss_below or train_loss_running_below"):
+            spec(stop=stop)
 
 
 def written(one):

@@ -280,3 +280,15 @@ def test_a_network_of_the_catalogue_trains_under_randaugment():
     stored = data.train_images[made.task.order(0)[0, :20]]
     assert float((batch.images[0] - stored).abs().max()) > 0.1
     assert not made.run().diverged.any()
+
+
+def test_auto_contrast_is_pillows_for_every_level_between_every_two():
+    """All 256 x 255 / 2 pairs of lowest and highest level, with every level between them."""
+    levels = np.arange(256)
+    for low in range(255):
+        highs = np.arange(low + 1, 256)
+        rows = levels.clip(low, None)[None].repeat(len(highs), 0).clip(None, highs[:, None])
+        found = randaugment._auto_contrast(torch.tensor(rows)[:, None, None].float(), 0, None, None)
+        scale = 255.0 / (highs - low)[:, None]  # ImageOps.autocontrast, line by line
+        expected = (rows * scale + -low * scale).astype(int).clip(0, 255)
+        assert np.array_equal(found[:, 0, 0].numpy(), expected), low

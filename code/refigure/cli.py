@@ -15,7 +15,7 @@ from refigure import __version__
 from refigure.errors import UserError
 from refigure.explain import commands as explaining
 from refigure.graph.config import Config
-from refigure.graph.lookups import Graph
+from refigure.graph.lookups import Graph, graph_of
 from refigure.graph.reading import suggest
 
 
@@ -60,7 +60,7 @@ def _refused(line: str) -> int:
 
 def _graph(options: argparse.Namespace) -> Graph:
     config = Config(Path(options.root))
-    return Graph(config, options.scale or config.user["scale"])
+    return graph_of(config, options.scale or config.user["scale"])
 
 
 class _Parser(argparse.ArgumentParser):

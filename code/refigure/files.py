@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 def whole(path: Path) -> Iterator[Path]:
     """A temporary name in the folder of `path`; it becomes `path` when the block has ended well.
 
-    What was at `path` stays until then: a full disk, a kill or a power cut leave it as it was.
+    What was at `path` stays until then: a full disk, a kill or a power cut leave it as it was. Who
+    may read it follows from the umask, whatever a library writes with: safetensors would let its
+    owner alone.
 
     Raises:
         UserError: the file system refuses: full, read-only, no permission.
@@ -31,7 +34,10 @@ def whole(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = stat.S_IMODE(temporary.stat().st_mode)
         yield temporary
+        temporary.chmod(mode)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)

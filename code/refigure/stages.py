@@ -13,9 +13,11 @@ from typing import Any
 from refigure.errors import UserError
 from refigure.files import read_json, read_parquet, whole, write_json, write_parquet, write_text
 from refigure.graph.catalogue import CATALOGUE, absent, import_entry
+from refigure.graph.config import PUBLISHED
 from refigure.graph.experiments import Run
 from refigure.graph.lookups import Graph, function_of
 from refigure.graph.packs import Pack
+from refigure.graph.publications import Claim
 from refigure.graph.spec import canonical
 
 
@@ -269,16 +271,32 @@ def claim(graph: Graph, paper: str, name: str) -> None:
     """Decide a claim from its tables and write the verdict."""
 
     from refigure.claims import verdict
+    from refigure.claims.published import judge, read_published
 
     written = graph.claim(paper, name)
-    frames = {key: read_parquet(graph.paths.table(table)) for key, table in written.tables.items()}
-    options = dict(written.options)
-    thresholds = options.pop("thresholds", {})
-    for key, value in thresholds.items():
-        options[key] = verdict.threshold_at(value, scale_of(value, graph.scale.chain))
-    finding = function_of(written.decide, f"claim {paper} {name}")(**frames, **options)
+    files = graph.claim_files(paper, name)
+    published = graph.paths.results.name == PUBLISHED
+    read = read_published if published else read_parquet
+    frames = {key: read(path) for key, path in files.items()}
+    options = options_of(graph, written)
+    if published:
+        options |= written.published.options
+    decide = function_of(written.decide, f"claim {paper} {name}")
+    finding = judge(decide, frames, options) if published else decide(**frames, **options)
     record = verdict.claim_record(name, written.statement, finding, list(written.figures))
+    if published:
+        record["source"] = written.published.source
     write_json(record, graph.paths.claim(paper, name), sort_keys=False)
+
+
+def options_of(graph: Graph, claim: Claim) -> dict[str, Any]:
+    """What a claim's predicate takes besides its tables: options, and thresholds at this scale."""
+    from refigure.claims.verdict import threshold_at
+
+    options = dict(claim.options)
+    for key, value in options.pop("thresholds", {}).items():
+        options[key] = threshold_at(value, scale_of(value, graph.scale.chain))
+    return options
 
 
 def scale_of(threshold: Any, chain: Sequence[str]) -> str:
@@ -295,6 +313,12 @@ def verdicts(graph: Graph, paper: str) -> None:
     """Join the verdicts of a paper."""
 
     claims = [read_claim(graph, paper, name) for name in graph.joined(paper)]
+    published = graph.published(paper)
+    for record in claims:
+        if record["id"] in published:
+            own = read_json(published[record["id"]])
+            kept = ("verdict", "reason", "numbers", "threshold", "source")
+            record["published"] = {key: own[key] for key in kept}
     record = {"paper": paper, "scale": graph.scale.name, "claims": claims}
     write_json(record, graph.paths.claims(paper), sort_keys=False)
 

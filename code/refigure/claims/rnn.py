@@ -2,8 +2,9 @@
 
 Predicates read the table of networks (`tables.rnn.networks`): one row a task, method and seed, at
 the epoch that the papers report. "Less" and "at most" must be shown by more than their errors. A
-network in which nothing survives, or that is no better than a guess, shows nothing of a structure
-(`sound`); one that fails while it still improves shows nothing of where it would end (`finished`).
+network in which nothing survives, or that is no better than a guess, shows nothing, and nor does a
+classifier of the papers' texts without the word vectors that theirs began with (`sound`); one that
+fails while it still improves shows nothing of where it would end (`finished`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from refigure.claims.verdict import (
 CLASSIFICATION = ("sentiment", "topics")
 LANGUAGE = ("characters", "words")
 TASKS = (*CLASSIFICATION, *LANGUAGE)
+PRETRAINED = ("IMDb", "AG News")
+"""The texts whose embeddings began at pre-trained word vectors in all logs of the authors."""
 
 
 def by_seed(networks: pd.DataFrame, task: str, method: str, column: str) -> pd.Series:
@@ -130,10 +133,13 @@ def most(findings: Mapping[str, Finding], tasks: Sequence[str], needed: int) -> 
 
 
 def sound(networks: pd.DataFrame, task: str, methods: Sequence[str], finding: Finding) -> Finding:
-    """The finding, unless a network of the methods has collapsed.
+    """The finding, unless a network of the methods has collapsed or began otherwise than theirs.
 
-    A network has where no unit or no gate survives; where the table has the metric of a trivial
-    guess (`metric_trivial`), also one that is no better.
+    A network has collapsed where no unit or no gate survives; where the table has the metric of a
+    trivial guess (`metric_trivial`), also where it is no better, in classification by more than two
+    standard errors of the test documents. Without pre-trained vectors every weight of a
+    `PRETRAINED` text's embedding begins at a signal-to-noise ratio below 1, and may be lost
+    whatever the method (sparse-gated-rnn, section 11.3).
     """
     premises = {}
     for method in methods:
@@ -143,10 +149,24 @@ def sound(networks: pd.DataFrame, task: str, methods: Sequence[str], finding: Fi
             if column in own:
                 dead |= own[column] == 0
         if "metric_trivial" in own:
-            sign = 1 if task in CLASSIFICATION else -1
-            dead |= sign * (own["test"] - own["metric_trivial"]) <= 0
+            better, margin = own["metric_trivial"] - own["test"], 0.0
+            if task in CLASSIFICATION:
+                better, margin = -better, 2 * _binomial(own)
+            dead |= better <= margin
         premises[f"collapsed: {task} {method}"] = not dead.any()
+    own = networks[(networks["task"] == task) & networks["method"].isin(list(methods))]
+    if {"embedding", "corpus"} <= set(own):
+        bare = own["corpus"].isin(PRETRAINED) & (own["embedding"] == "uniform")
+        premises[f"{task} without the word vectors of the logged runs"] = not bare.any()
     return given(premises, finding)
+
+
+def _binomial(own: pd.DataFrame) -> pd.Series | float:
+    """The standard error of a trivial accuracy over the test documents; 0 where not known."""
+    if "test_objects" not in own:
+        return 0.0
+    share = own["metric_trivial"] / 100
+    return 100 * np.sqrt(share * (1 - share) / own["test_objects"]).fillna(0.0)
 
 
 def finished(networks: pd.DataFrame, task: str, method: str, finding: Finding) -> Finding:
@@ -163,18 +183,19 @@ def finished(networks: pd.DataFrame, task: str, method: str, finding: Finding) -
 
 
 def tested(
-    lost: Estimate | None, networks: pd.DataFrame, task: str, methods: Sequence[str], objects: float
+    lost: Estimate | None, networks: pd.DataFrame, task: str, methods: Sequence[str]
 ) -> Estimate | None:
     """A difference of accuracies with the error of the documents that all seeds share.
 
     Args:
         lost: of two methods.
-        networks: of `tables.rnn.networks`.
+        networks: of `tables.rnn.networks`; without `test_objects` the error is not known.
         task: whose documents.
         methods: the two.
-        objects: documents of the test set; 0 where the error is not known.
     """
-    if lost is None or not objects:
+    own = networks[networks["task"] == task]
+    objects = own["test_objects"].min() if "test_objects" in own else np.nan
+    if lost is None or not np.isfinite(objects):
         return lost
     errors = [100 - by_seed(networks, task, method, "test").mean() for method in methods]
     return lost.tested_on(int(objects), *errors)

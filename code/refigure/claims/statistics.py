@@ -13,7 +13,9 @@ Source: Student's t, Welch (1947) and Satterthwaite (1946) for errors of several
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -40,6 +42,27 @@ UNITS = {
     "reading": "readings",
 }
 """Name of an index level -> what it counts, in the plural."""
+
+_READ = ContextVar("whether numbers are those of one reading of a published table", default=False)
+
+
+@contextmanager
+def as_read() -> Iterator[None]:
+    """Take a value without a standard error as it stands, while a published table is judged.
+
+    A paper prints one number a cell. Its error is that of our reading, which `claims.published`
+    draws anew many times, so that inside one draw a number has none.
+    """
+    token = _READ.set(True)
+    try:
+        yield
+    finally:
+        _READ.reset(token)
+
+
+def reading() -> bool:
+    """Whether a published table is judged: a single value then speaks for itself."""
+    return _READ.get()
 
 
 @dataclass(frozen=True)
@@ -162,12 +185,16 @@ class Estimate:
     @property
     def margin(self) -> float | None:
         """How far from a threshold the value must lie to be beyond it; None without an error."""
-        return None if self.se is None else self.factor * self.se
+        if self.se is None:
+            return 0.0 if reading() else None
+        return self.factor * self.se
 
     @property
     def one_sided(self) -> float | None:
         """The margin of each of two one-sided tests of equivalence: Student's t, 95 %."""
-        return None if self.se is None else quantile(self.freedom, 0.95) * self.se
+        if self.se is None:
+            return 0.0 if reading() else None
+        return quantile(self.freedom, 0.95) * self.se
 
     def within(self) -> str:
         """The reason of a value too near its threshold, such as "within 2.31 s.e. (n=9)"."""

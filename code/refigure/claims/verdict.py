@@ -39,6 +39,7 @@ from refigure.claims.statistics import (
     estimate,
     finite,
     finite_or_none,
+    reading,
 )
 
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
@@ -145,7 +146,7 @@ def within(number: Estimate | Exact | None, low: float, high: float, *, name: st
     if low > high:
         raise ValueError(f"bounds of {name} must be in order, got [{low}, {high}]")
     bounds = {name: [low, high]}
-    if not isinstance(number, Estimate) or number.se is None:
+    if not isinstance(number, Estimate) or number.margin is None:
         ends = [at_least(number, low, name=name), at_most(number, high, name=name)]
         worst = next((end for end in ends if end.verdict != HOLDS), ends[0])
         return replace(worst, threshold=bounds)
@@ -170,7 +171,7 @@ def unanimous(answers: pd.Series, *, name: str) -> Finding:
         name: of the share that says yes, in the record.
     """
     share = estimate(answers.astype(float))
-    if share is None or share.n == 1:
+    if share is None or (share.n == 1 and not reading()):
         reason = f"no value of {name}" if share is None else share.without_error()
         return Finding(UNDECIDED, reason, {name: share}, {name: 1.0})
     if share.value in (0.0, 1.0):

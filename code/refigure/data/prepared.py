@@ -14,7 +14,6 @@ arguments of its `build`.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from safetensors.numpy import save as to_bytes
 from torch import Tensor
 
 from refigure.errors import UserError
+from refigure.files import whole
 from refigure.graph.catalogue import import_entry
 
 
@@ -40,16 +40,8 @@ def write(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     # One key: safetensors writes several in an order that changes from process to process.
     metadata = {"refigure": json.dumps(dict(about), sort_keys=True)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(to_bytes(contiguous, metadata))
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as temporary:
+        temporary.write_bytes(to_bytes(contiguous, metadata))
 
 
 def read(path: Path, device: torch.device | str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -12,7 +12,7 @@ from refigure.errors import UserError
 from refigure.explain.target import Target, resolve
 from refigure.files import read_json
 from refigure.graph.config import Config
-from refigure.graph.lookups import Graph
+from refigure.graph.lookups import Graph, graph_of
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -23,6 +23,10 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     """
     one = command("plan", _plan, "what would run for a target, for how long, on how much disk")
     one.add_argument("target", nargs="?", default="all", help="a file, a paper, or all")
+    one.add_argument(
+        "--device", help="count hours of this class of GPU, one of config/devices.yaml"
+    )
+    one.add_argument("--devices", type=int, default=1, metavar="N", help="that work side by side")
     one.add_argument("--budgets", action="store_true", help="what experiments cost and may cost")
     one.add_argument(
         "--no-timing", action="store_true", help="of past jobs only: time no step, import no torch"
@@ -53,7 +57,7 @@ def _target(options: argparse.Namespace) -> Target:
 
 def _graph(options: argparse.Namespace) -> Graph:
     config = Config(Path(options.root))
-    return Graph(config, options.scale or config.user["scale"])
+    return graph_of(config, options.scale or config.user["scale"])
 
 
 def _print(options: argparse.Namespace, found: Any, text: Callable[[Any], str]) -> None:
@@ -66,7 +70,10 @@ def _plan(options: argparse.Namespace) -> None:
     if options.budgets:
         _print(options, budgets(_target(options)), text_of_budgets)
     else:
-        _print(options, plan(_target(options), not options.no_timing), text)
+        if options.devices < 1:
+            raise UserError(f"--devices must be at least 1, got {options.devices}")
+        found = plan(_target(options), not options.no_timing, options.device, options.devices)
+        _print(options, found, text)
 
 
 def _why(options: argparse.Namespace) -> None:

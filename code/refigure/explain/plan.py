@@ -11,9 +11,10 @@ from refigure.explain.holdings import Holdings
 from refigure.explain.sizes import shape_of
 from refigure.explain.staleness import Staleness
 from refigure.explain.target import Target
-from refigure.explain.text import columns, counted, duration, shortened, size, wrapped
+from refigure.explain.text import columns, counted, shortened, size, wrapped
 from refigure.explain.timing import Times
 from refigure.graph.steps import Step, Steps
+from refigure.machine.progress import duration
 
 JOB_S = {"prepare": 3.0, "train": 1.5, "measure": 1.5, "table": 0.5, "figure": 3.0, "claim": 0.5}
 JOB_S |= {"verdicts": 0.5, "summary": 0.5, "report": 3.0, "index": 0.5}
@@ -21,22 +22,29 @@ JOB_S |= {"verdicts": 0.5, "summary": 0.5, "report": 3.0, "index": 0.5}
 OTHER_BYTES = {"table": 40e3, "figure": 400e3, "measure": 40e3, "claim": 4e3}
 
 
-def plan(target: Target, may_time: bool = True) -> dict[str, Any]:
+def plan(
+    target: Target, may_time: bool = True, device: str | None = None, devices: int = 1
+) -> dict[str, Any]:
     """What a target would run.
 
     Args:
         may_time: whether an architecture that never ran here may be timed now, for seconds.
+        device: of `config/devices.yaml`, whose hours are counted for jobs that ask for a GPU.
+        devices: how many of them work side by side.
 
     Returns:
         `jobs`: rule -> `{all, run}`; `experiments`: a row each; `seconds`: of `train`, `measure`
-        and `other` jobs; `optional`: the experiments that are trained only when they are asked for
-        by name, `trained` here or `left`; `longest`: the pack that takes longest; `disk`: bytes by
-        kind, and what is free; `assumptions`: sentences.
+        and `other` jobs on this machine; `gpu`: None, or of the jobs whose work is counted
+        `seconds`, `train`, `measure`, the `device`'s name and the `days` that so many `devices`
+        take at least; `papers`: what each costs, with its cheapest figures; `optional`: the
+        experiments that are trained only when they are asked for by name, `trained` here or
+        `left`; `longest`: the pack that takes longest; `disk`: bytes by kind, and what is free;
+        `assumptions`: sentences.
     """
     graph = target.graph
     staleness = Staleness(graph, target.files)
     holdings = Holdings(graph)
-    times = Times(graph, holdings, may_time)
+    times = Times(graph, holdings, may_time, device, bool(shutil.which("nvidia-smi")))
     jobs: dict[str, dict[str, int]] = defaultdict(lambda: {"all": 0, "run": 0})
     for step in staleness.chain.values():
         jobs[step.rule]["all"] += 1
@@ -54,21 +62,31 @@ def plan(target: Target, may_time: bool = True) -> dict[str, Any]:
         row["packs"] += 1
         row["packs_run"] += one["runs"]
         disk["packs"] += one["bytes"]
+        row["gpu"] = row["gpu"] or one["gpu"]
         if one["seconds"] > longest.get("seconds", 0):
             asks = graph.resources("train", one["experiment"])
             longest = {"pack": step.names[0], "seconds": one["seconds"], **asks}
-    measured, unmeasured = _measures(running, staleness, times)
+            longest["counted"] = one["gpu"]
+    measured, probed, unmeasured = _measures(running, staleness, times)
     other = sum(JOB_S[step.rule] for step in running)
     for step in running:
         disk["other"] += OTHER_BYTES.get(step.rule, 0.0)
         if step.rule == "prepare":
             shape = shape_of(graph, step.names[0])
             disk["data"] += shape.bytes if shape else 0
-    train = sum(row["seconds"] for row in rows.values())
+    train = sum(row["seconds"] for row in rows.values() if not row["gpu"])
+    counted_s = sum(row["seconds"] for row in rows.values() if row["gpu"])
+    gpu = None
+    if counted_s or probed:
+        total = counted_s + probed
+        least = max(total / devices, longest.get("seconds", 0.0))
+        gpu = {"device": times.device_class.name, "devices": devices, "days": least / 86400}
+        gpu |= {"seconds": total, "train": counted_s, "measure": probed}
+    assumptions = _assumptions(times, rows, unmeasured)  # before `_papers` asks again
     return {
         "target": target.target,
         "scale": graph.scale.name,
-        "device": device(graph.config.user["device"]),
+        "device": here(graph.config.user["device"]),
         "jobs": {rule: dict(count) for rule, count in jobs.items()},
         "experiments": list(rows.values()),
         "seconds": {
@@ -77,11 +95,13 @@ def plan(target: Target, may_time: bool = True) -> dict[str, Any]:
             "other": other,
             "total": train + measured + other,
         },
+        "gpu": gpu,
+        "papers": _papers(target, times) if gpu else [],
         "figures": _figures(target),
         "optional": _optional(target, rows),
         "longest": longest,
         "disk": {**disk, "free": shutil.disk_usage(graph.config.root).free},
-        "assumptions": _assumptions(times, rows, unmeasured),
+        "assumptions": assumptions,
     }
 
 
@@ -115,7 +135,7 @@ def _row(experiment: str) -> dict[str, Any]:
     counts = dict.fromkeys(
         ("packs", "packs_run", "networks", "done", "adopted", "train", "unknown"), 0
     )
-    return {"experiment": experiment, **counts, "seconds": 0.0, "bytes": 0.0}
+    return {"experiment": experiment, **counts, "seconds": 0.0, "bytes": 0.0, "gpu": False}
 
 
 def _pack(step: Step, staleness: Staleness, holdings: Holdings, times: Times) -> dict[str, Any]:
@@ -125,11 +145,13 @@ def _pack(step: Step, staleness: Staleness, holdings: Holdings, times: Times) ->
     there = bool(holdings.of_pack(pack.name)) and not runs
     left = [run for run in pack.runs if runs and run.id not in adopted]
     seconds = [times.seconds(run, pack) for run in left]
+    counted_work = any(times.counts(run) for run in pack.runs[:1])
     sizes = [times.bytes(run, pack) for run in (pack.runs if runs else ())]
     return {
         "experiment": pack.runs[0].experiment,
         "networks": len(pack.runs),
         "runs": int(runs),
+        "gpu": counted_work,
         "done": len(pack.runs) if there else 0,
         "adopted": len(adopted),
         "train": len(left),
@@ -141,9 +163,11 @@ def _pack(step: Step, staleness: Staleness, holdings: Holdings, times: Times) ->
 
 def _measures(
     running: Sequence[Step], staleness: Staleness, times: Times
-) -> tuple[float, list[str]]:
-    """Seconds of the probes that would run: of the same part measured before, here."""
-    total, unknown = 0.0, []
+) -> tuple[float, float, list[str]]:
+    """Seconds of the probes that would run, here and on the class of devices that is counted for,
+    and the probes of which nothing is known: here, those that were never measured."""
+    total, counted_s, unknown = 0.0, 0.0, []
+    asks = bool(staleness.graph.resources("measure")["gpu"])
     for step in running:
         if step.rule != "measure":
             continue
@@ -151,12 +175,69 @@ def _measures(
         probe = staleness.graph.probe_of_part[step.names[0]]
         if record and record["starttime"] and record["endtime"]:
             total += max(record["endtime"] - record["starttime"] - JOB_S["measure"], 0.0)
-        else:
+            continue
+        found = None
+        if asks and times.of_devices:
+            from refigure.explain.work import probe_seconds
+
+            roles = staleness.graph.measured(step.names[0])
+            members = [run for members in roles.values() for run, _ in members]
+            found = probe_seconds(staleness.graph, members, probe.options, times.device_class)
+        if found is None:
             unknown.append(probe.name)
-    return total, list(dict.fromkeys(unknown))
+        else:
+            counted_s += found
+    return total, counted_s, list(dict.fromkeys(unknown))
 
 
-def device(wanted: str) -> str:
+def _papers(target: Target, times: Times) -> list[dict[str, Any]]:
+    """The papers among a target's files: what the networks of each cost, and its cheapest figures.
+
+    A network that serves several papers counts for each. Networks whose cost nobody knows count
+    for nothing and are numbered.
+    """
+    graph = target.graph
+    slugs = [
+        slug
+        for slug in graph.built
+        if any(f"/figures/{slug}/" in file or file.endswith("/all") for file in target.files)
+    ]
+    known: dict[str, float | None] = {}
+
+    def cost(run: Any) -> float | None:
+        if run.id not in known:
+            known[run.id] = times.seconds(run, graph.pack(graph.pack_of[run.id]))
+        return known[run.id]
+
+    rows = []
+    for slug in slugs:
+        figures, runs = {}, {}
+        for figure in graph.figures(slug).values():
+            if figure.optional or graph.optional_experiments(figure):
+                continue
+            own, parents = graph.drawn(figure)
+            behind = {**own, **parents}
+            runs |= behind
+            costs = [cost(run) for run in behind.values()]
+            if behind and None not in costs:
+                figures[figure.name] = sum(costs)
+        for name in graph.joined(slug):
+            for table in graph.claim(slug, name).tables.values():
+                runs |= graph.selected(table)
+        costs = [cost(run) for run in runs.values()]
+        rows.append(
+            {
+                "paper": slug,
+                "networks": len(runs),
+                "seconds": sum(one for one in costs if one is not None),
+                "unknown": sum(one is None for one in costs),
+                "figures": dict(sorted(figures.items(), key=lambda one: one[1])),
+            }
+        )
+    return rows
+
+
+def here(wanted: str) -> str:
     """What the hours are of, as far as it can be said without torch."""
     if wanted == "cpu" or (wanted == "auto" and not shutil.which("nvidia-smi")):
         return "one CPU core of this machine"
@@ -171,6 +252,11 @@ def _assumptions(
         said.append(
             f"{counted(times.sources['past'], 'network')} as long an epoch as their like took here,"
             " the median of past jobs"
+        )
+    if times.sources["counted"]:
+        said.append(
+            f"{counted(times.sources['counted'], 'network')} by counted operations at the rates of"
+            f" config/devices.yaml for {times.device_class.key}, in float32 without TF32"
         )
     if times.sources["timed"]:
         said.append(
@@ -262,6 +348,37 @@ def _text_of_optional(optional: Mapping[str, Sequence[str]]) -> list[str]:
     return lines
 
 
+def _text_of_gpu(found: Mapping[str, Any]) -> list[str]:
+    """GPU-hours in all and by paper, where work is counted."""
+    gpu = found["gpu"]
+    if not gpu:
+        return []
+    hours = gpu["seconds"] / 3600
+    many = f"{counted(gpu['devices'], 'device')}: at least {gpu['days']:.1f} days"
+    lines = [f"  GPU-hours on {gpu['device']}: {hours:,.0f} ({many})"]
+    lines += wrapped(
+        f"    training {gpu['train'] / 3600:,.0f}, probes {gpu['measure'] / 3600:,.0f}", indent=4
+    )
+    if found["papers"]:
+        rows = [("paper", "nets", "GPU-hours", "cheapest figures")]
+        for row in found["papers"]:
+            said = ""
+            for name, seconds in list(row["figures"].items())[:3]:
+                more = f"{', ' if said else ''}{name} {seconds / 3600:.1f}"
+                said += more if len(said + more) <= 32 else ""
+            unknown = "+?" if row["unknown"] else ""
+            rows.append(
+                (
+                    row["paper"],
+                    f"{row['networks']:,}",
+                    f"{row['seconds'] / 3600:,.1f}{unknown}",
+                    said,
+                )
+            )
+        lines += ["", *(f"  {line}" for line in columns(rows, right=(1, 2))), ""]
+    return lines
+
+
 def text(found: Mapping[str, Any]) -> str:
     """A plan in 80 columns."""
     jobs, seconds = found["jobs"], found["seconds"]
@@ -292,6 +409,7 @@ def text(found: Mapping[str, Any]) -> str:
             )
         )
     lines += ["", *(f"  {line}" for line in columns(rows, right=range(1, 8))), ""]
+    lines += _text_of_gpu(found)
     lines.append(f"  time on {found['device']}: {duration(seconds['total'])}")
     lines += wrapped(
         f"    training {duration(seconds['train'])}, probes {duration(seconds['measure'])},"
@@ -302,7 +420,8 @@ def text(found: Mapping[str, Any]) -> str:
     if longest:
         limit = longest["runtime"] * 60
         asks = f"it asks for {'a GPU and ' if longest['gpu'] else ''}{duration(limit)}"
-        if longest["seconds"] > limit and (not longest["gpu"] or "GPU" in found["device"]):
+        on_gpu = longest["counted"] or "GPU" in found["device"]
+        if longest["seconds"] > limit and (not longest["gpu"] or on_gpu):
             asks += ": TOO LITTLE"
         lines += wrapped(
             f"  longest pack: {longest['pack']}, {duration(longest['seconds'])} ({asks})", indent=4

@@ -9,11 +9,12 @@ from typing import Any
 
 from refigure.errors import UserError
 from refigure.explain.holdings import Holdings, leaves
-from refigure.explain.text import columns, counted, duration, wrapped
+from refigure.explain.text import columns, counted, wrapped
 from refigure.graph.experiments import Run
 from refigure.graph.lookups import Graph
 from refigure.graph.packs import Pack
 from refigure.graph.reading import suggest
+from refigure.machine.progress import duration
 
 DIGITS = 4  # of a run's id that are enough, where they name one only
 

@@ -12,6 +12,13 @@ from refigure.graph.lookups import Graph
 
 TORCHVISION = {"CIFAR10": (50000, 10000, 3, 32, 10), "CIFAR100": (50000, 10000, 3, 32, 100)}
 DIGITS = (1797, 0, 1, 8, 10)
+TEXTS = {
+    "imdb": {"objects": 25000, "test": 25000, "outputs": 1},
+    "agnews": {"objects": 120000, "test": 7600, "outputs": 4},
+    "ptb": {"characters": (5_017_400, 442_400, 50), "words": (929_589, 82_430, 10_000)},
+}
+"""Documents, or symbols of the training and test parts and the vocabulary: sparse-gated-rnn,
+section 3."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,29 @@ def shape_of(graph: Graph, data: str) -> Shape | None:
     if recipe is None or "standardise" not in recipe:
         return None
     return _of_file(graph.paths.data(data)) or _of_recipe(graph, recipe)
+
+
+def text_of(graph: Graph, data: str) -> dict[str, int] | None:
+    """What a network of a text is built for, and how many sequences it reads an epoch.
+
+    Returns:
+        `rows` of the vocabulary, `outputs`, `length` of a sequence, `objects` and `test`, the
+        sequences of both parts; None of a text that only reading tells.
+    """
+    recipe = graph.recipes[data]
+    known = TEXTS.get(recipe.get("source"))
+    if known is None:
+        return None
+    if recipe["name"] == "documents":
+        share = 1 - (recipe["validation"] or 0.0)
+        rows = recipe["words"] or 20_000
+        return {**known, "objects": int(share * known["objects"]), "rows": rows} | {
+            "length": recipe["length"]
+        }
+    train, test, rows = known[recipe["name"]]
+    length = recipe["length"]
+    sequences = {"objects": train // length, "test": test // length}
+    return {**sequences, "rows": rows, "outputs": rows, "length": length}
 
 
 def header(path: Path) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from refigure.graph import steps
 from refigure.graph.config import Config
-from refigure.graph.lookups import Graph
+from refigure.graph.lookups import Graph, graph_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def resolve(config: Config, target: str, scale: str | None = None) -> Target:
     target = PurePosixPath(target).as_posix()
 
     def steps_of(name: str) -> steps.Steps:
-        return steps.Steps(Graph(config, name))
+        return steps.Steps(graph_of(config, name))
 
     jobs, files = steps.resolve(target, config, scale or config.user["scale"], steps_of)
     return Target(target, jobs.graph, files)

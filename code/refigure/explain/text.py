@@ -48,18 +48,6 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
-def duration(seconds: float) -> str:
-    """`0.4 s`, `42 s`, `7.3 min`, `3.4 h`, `1,200 h`: hours are what queues and budgets count."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.1f} min"
-    hours = seconds / 3600
-    return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
-
-
 def size(count: float) -> str:
     """Bytes as `812 kB`, `3.4 GB`."""
     for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):

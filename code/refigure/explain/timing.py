@@ -12,7 +12,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +71,27 @@ class Times:
         graph: of the scale.
         holdings: what lies under its results.
         may_time: whether architectures that never ran here may be timed now.
+        device: key of the class of devices whose GPU-hours are counted; None: its default.
+        gpu_here: whether a job that asks for a GPU finds one on this machine.
     """
 
-    def __init__(self, graph: Graph, holdings: Holdings, may_time: bool = True):
+    def __init__(
+        self,
+        graph: Graph,
+        holdings: Holdings,
+        may_time: bool = True,
+        device: str | None = None,
+        gpu_here: bool = False,
+    ):
         self.graph, self.holdings, self.may_time = graph, holdings, may_time
+        self.device, self.gpu_here = device, gpu_here
         self.path = graph.config.root / "scratch" / "timing.json"
         self.sources: Counter[str] = Counter()
         self._past = self._read_past()
         self._code: dict[str, Mapping[str, str]] = {}
         self._timed: dict[str, Any] = {}
+        self._counts: dict[str, Timed | None] = {}
+        self._lacks: dict[str, bool] = {}
         self._refused = False
         with contextlib.suppress(UserError):  # not there yet, or damaged
             stored = read_json(self.path)  # null: the data were not there then, but may be now
@@ -109,7 +121,8 @@ class Times:
                     continue
                 work = same_work(run.spec, Wanted.from_json(about["wanted"]))
                 seconds = about.get("core_seconds") if on_cpu(about["device"]) else None
-                found[work]["epoch"].append((seconds or about["seconds"]) / trained)
+                here = "epoch" if on_cpu(about["device"]) else about["device"]
+                found[work][here].append((seconds or about["seconds"]) / trained)
                 found[work]["stopped"].append(trained / len(run.own_epochs))
             sizes = sum(path.stat().st_size for path in folder.glob("*")) if runs else 0
             for key in runs:
@@ -125,6 +138,8 @@ class Times:
 
     def seconds(self, run: Run, pack: Pack) -> float | None:
         """How long one run trains; None where nobody knows."""
+        if self.counts(run):
+            return self._counted_seconds(run, pack)
         past = self._past.get(same_work(run.spec, pack.wanted), {}).get("epoch")
         if past:
             self.sources["past"] += 1
@@ -134,22 +149,62 @@ class Times:
             self.sources["unknown"] += 1
             return None
         self.sources["timed"] += 1
-        seconds = len(run.own_epochs) * timed.batches * timed.step_s
-        for names, count in measures(run, pack.wanted, timed.batches).items():
-            seconds += count * timed.passes[names]
-        return seconds
+        return _seconds(run, pack, timed)
+
+    def counts(self, run: Run) -> bool:
+        """Whether a run's work is counted, for a class of devices: it asks for a GPU, and a device
+        is asked about or it is of the papers' own size, which nobody trains on a CPU."""
+        asks = self.graph.resources("train", run.experiment)["gpu"]
+        return bool(asks) and self.of_devices
+
+    @property
+    def of_devices(self) -> bool:
+        """Whether jobs that ask for a GPU are planned for a class of devices, not this machine."""
+        large = "paper" in self.graph.scale.chain and not self.gpu_here
+        return self.device is not None or large
+
+    @cached_property
+    def device_class(self) -> Any:
+        """The `explain.work.Device` that is counted for."""
+        from refigure.explain.work import device_class
+
+        return device_class(self.graph.config.root, self.device)
+
+    def _counted_seconds(self, run: Run, pack: Pack) -> float | None:
+        past = self._past.get(same_work(run.spec, pack.wanted), {}).get(self.device_class.name)
+        if past:
+            self.sources["past"] += 1
+            return statistics.median(past) * len(run.own_epochs)
+        timed = self._counted_of(run, pack)
+        self.sources["unknown" if timed is None else "counted"] += 1
+        return None if timed is None else _seconds(run, pack, timed)
+
+    def _absent(self, pack: Pack) -> bool:
+        if pack.name not in self._lacks:
+            self._lacks[pack.name] = bool(absent(pack.modules))
+        return self._lacks[pack.name]
+
+    def _counted_of(self, run: Run, pack: Pack) -> Timed | None:
+        from refigure.explain import work
+
+        if self._absent(pack):
+            return None
+        key = canonical([same_work(run.spec, pack.wanted), len(pack.runs), run.spec.epochs])
+        if key not in self._counts:
+            self._counts[key] = work.timed(self.graph, run, pack, self.device_class)
+        return self._counts[key]
 
     def bytes(self, run: Run, pack: Pack) -> float | None:
         """What one run leaves on disk; None where nobody knows."""
         past = self._past.get(self._kept(run, pack.wanted), {}).get("bytes")
         if past:
             return statistics.median(past)
-        timed = self._timed_of(run, pack)
+        timed = (self._counted_of if self.counts(run) else self._timed_of)(run, pack)
         shape = shape_of(self.graph, run.spec.data)
         if timed is None:
             return None
-        points = [json.loads(point) for point in pack.wanted.points]
-        numbers = sum(timed.parameters + ("epoch" in point) * timed.optimiser for point in points)
+        numbers = len(pack.wanted.points) * timed.parameters
+        numbers += len(pack.wanted.states) * timed.optimiser
         numbers += timed.parameters if run.parent else 0  # its start
         for kept in pack.wanted.predictions if shape else ():
             # Half of the bytes of the other numbers.
@@ -184,13 +239,22 @@ class Times:
             self._refused = True
 
 
+def _seconds(run: Run, pack: Pack, timed: Timed) -> float:
+    """Of a run's steps and the measures between them."""
+    seconds = len(run.own_epochs) * timed.batches * timed.step_s
+    for names, count in measures(run, pack.wanted, timed.batches).items():
+        seconds += count * timed.passes[names]
+    return seconds
+
+
 def measures(run: Run, wanted: Wanted, batches: int) -> Mapping[str, int]:
     """Names of recorders that measure together -> how often they do in a run.
 
     Args:
         batches: of an epoch.
     """
-    return _measures(run.own_epochs, run.spec.epochs, wanted.records, bool(run.spec.stop), batches)
+    stops = (run.spec.stop or {}).get("train_loss_below") is not None
+    return _measures(run.own_epochs, run.spec.epochs, wanted.records, stops, batches)
 
 
 @cache

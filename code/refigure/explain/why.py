@@ -111,7 +111,7 @@ def _of_new_run(run: Run, near: tuple, pack: Pack, holdings: Holdings) -> Iterab
                 yield Change("code", module, how="changed or not recorded then")
         for kind, wanted in pack.wanted.as_json().items():
             for more in wanted:
-                if more not in about["wanted"][kind]:
+                if more not in about["wanted"].get(kind, ()):
                     yield Change("configuration", f"{kind}: {more}", how="is wanted now")
 
 

@@ -1,8 +1,9 @@
 """What a spec may name: models, tasks, optimisers, schedules, recorders; their keys and defaults.
 
 Read by the configuration, so it imports nothing heavy: an entry holds the module that implements
-it and the keys that module's `build` takes. A key's entry is its default value, or a type where
-there is none. Defaults may be added but never changed: they are left out of a run's identity.
+it and the keys that module's `build` takes. A key's shape is its default value, or a type where
+there is none; beside it stands what the key means, which `docs/reference/config.md` and the schema
+are made of. Defaults may be added but never changed: they are left out of a run's identity.
 
 Entries of papers whose code is not there yet name their module all the same: the graph of their
 runs is known and counted, and asking for their targets says in one line what is missing.
@@ -19,22 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from refigure.errors import UserError
-from refigure.graph.reading import suggest, typed
-
-
-@dataclass(frozen=True)
-class OneOf:
-    """A key that takes one of a few words; the first is its default."""
-
-    words: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Nullable:
-    """A key that may be null, which is its default where none other is given."""
-
-    kind: type
-    default: Any = None
+from refigure.graph.reading import MISSING, Key, Nullable, OneOf, default_of, one_of, suggest, typed
 
 
 @dataclass(frozen=True)
@@ -43,11 +29,20 @@ class Entry:
 
     Args:
         module: where `build` (models, tasks, ...) is defined.
-        keys: key -> default value, type (no default), `OneOf` or `Nullable`.
+        written: key -> what may stand under it.
+        meaning: one sentence.
     """
 
     module: str
-    keys: dict[str, Any] = field(default_factory=dict)
+    written: dict[str, Key | Any] = field(default_factory=dict)
+    meaning: str = ""
+
+    @cached_property
+    def keys(self) -> dict[str, Any]:
+        """Key -> its shape: default value, type (no default), `OneOf` or `Nullable`."""
+        return {
+            name: one.shape if isinstance(one, Key) else one for name, one in self.written.items()
+        }
 
     @cached_property
     def defaults(self) -> dict[str, Any]:
@@ -61,246 +56,682 @@ class Entry:
         return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
-def _one_of(*words: str) -> OneOf:
+def _one_of(*words: Any) -> OneOf:
     return OneOf(words)
 
 
+_K = Key(int, "Width: the number of filters or units that all layers are multiples of.", 32)
+_DROPOUT = Key(0.0, "Rate of dropout.", 0.25)
+_OUTPUTS = Key(Nullable(int), "Numbers of the last layer; null: one a class.", 128)
+_PADDING = Key(
+    4, "Black pixels around the image before a crop of its own size: the largest shift.", 1
+)
+_MEAN = Key(
+    [0.4914, 0.4822, 0.4465], "Mean of each channel that is subtracted, of pixels in [0, 1].", [0.5]
+)
+_STD = Key(
+    [0.2023, 0.1994, 0.2010],
+    "Standard deviation of each channel that pixels are divided by.",
+    [0.25],
+)
+_FIRST_EPOCH = Key(_one_of(1, 0), "Number of the first epoch where the schedule counts them.", 0)
+_SOURCE = Key(str, "The source of the data: a name under `sources` of the configuration.", "digits")
+_PARTS = Key(
+    Nullable(list),
+    "Lengths of the training, validation and test part, in symbols from the start of all files "
+    "together; null: the files' names say which part they are.",
+    [40800, 7200, 7200],
+)
+
 _IMAGES = {
-    "source": str,
-    "order_seed": Nullable(int, 0),
-    "classes": Nullable(list),
-    "skip": 0,
-    "train": Nullable(int),
-    "test": Nullable(int),
-    "per_class": False,
-    "validation": 0,
-    "stratified": Nullable(int),
-    "pool": Nullable(int),
-    "standardise": _one_of("published", "channel", "global"),
-    "mean": [0.4914, 0.4822, 0.4465],
-    "std": [0.2023, 0.1994, 0.2010],
-    "noise": Nullable(dict),
-    "label_noise": Nullable(dict),
-    "corruption": Nullable(dict),
+    "source": _SOURCE,
+    "order_seed": Key(
+        Nullable(int, 0),
+        "Seed of the order in which images are stored, and so of which are the first; null: the "
+        "order of the source's files.",
+        228,
+    ),
+    "classes": Key(
+        Nullable(list),
+        "Classes that are kept and numbered anew in this order: names, numbers or ranges; null: "
+        "all.",
+        ["0-79"],
+    ),
+    "skip": Key(0, "Training images, the first in the order, that are passed over.", 900),
+    "train": Key(Nullable(int), "Training images that are kept, the next in the order.", 2000),
+    "test": Key(
+        Nullable(int),
+        "Test images that are kept; of a source without a test part, those after the training "
+        "images.",
+        901,
+    ),
+    "per_class": Key(False, "Keep the first `train` / classes images of each class.", True),
+    "validation": Key(
+        0, "So many of the training images that are kept become the test images instead.", 5000
+    ),
+    "stratified": Key(
+        Nullable(int),
+        "Seed with which scikit-learn chooses the validation images, of each class its share; "
+        "null: the last ones are taken.",
+        42,
+    ),
+    "pool": Key(Nullable(int), "Height and width after average pooling, in pixels.", 16),
+    "standardise": Key(
+        _one_of("published", "channel", "global"),
+        "What pixels are standardised by: the numbers under `mean` and `std`, the moments of each "
+        "channel over the training images, or one mean and deviation of all images.",
+        "global",
+    ),
+    "mean": _MEAN,
+    "std": _STD,
+    "noise": Key(
+        Nullable(dict),
+        "Gaussian noise that is added once to every standardised pixel.",
+        {"sd": 1.0, "seed": 0},
+        "noise",
+    ),
+    "label_noise": Key(
+        Nullable(dict),
+        "Training labels that are drawn anew.",
+        {"share": 0.2, "seed": 228},
+        "label_noise",
+    ),
+    "corruption": Key(
+        Nullable(dict),
+        "What is done to the test images alone, for the test set of a shifted domain.",
+        {"name": "blur", "strength": 1.0},
+        "corruption",
+    ),
 }
 
 CATALOGUE: dict[str, dict[str, Entry]] = {
     "model": {
         "convnet": Entry(
             "refigure.models.convnet",
-            {"k": int, "norm": _one_of("batch", "batch_affine", "none", "weight"), "depth": 4},
+            {
+                "k": _K,
+                "norm": Key(
+                    _one_of("batch", "batch_affine", "none", "weight"),
+                    "Normalisation: batch norm without or with scales and shifts, none, or filters "
+                    "of fixed norms.",
+                    "weight",
+                ),
+                "depth": Key(4, "Number of convolutions: 3 or 4.", 3),
+            },
+            "A network of three or four convolutions for images of at least 8x8 pixels.",
         ),
         "resnet18": Entry(
-            "refigure.models.resnet", {"k": int, "norm": _one_of("batch", "batch_affine")}
+            "refigure.models.resnet",
+            {
+                "k": _K,
+                "norm": Key(
+                    _one_of("batch", "batch_affine"),
+                    "Batch norm without or with scales and shifts.",
+                    "batch_affine",
+                ),
+            },
+            "The pre-activation ResNet-18 whose convolutions are scale-invariant as a whole.",
         ),
-        "tick_mlp": Entry("refigure.models.tick_mlp", {"width": 32, "layers": 2}),
+        "tick_mlp": Entry(
+            "refigure.models.tick_mlp",
+            {
+                "width": Key(32, "Units of a hidden layer.", 64),
+                "layers": Key(2, "Number of hidden layers.", 3),
+            },
+            "The scale-invariant perceptron of the synthetic task, with layer norm and one logit.",
+        ),
         "vit": Entry(
             "refigure.models.vit",
-            {"patch": 4, "dim": 512, "depth": 6, "heads": 8, "mlp": 512, "dropout": 0.1},
+            {
+                "patch": Key(4, "Height and width of a patch in pixels; divides the image's.", 2),
+                "dim": Key(512, "Width of a token.", 64),
+                "depth": Key(6, "Number of blocks.", 2),
+                "heads": Key(8, "Heads of attention, each of 64 numbers.", 2),
+                "mlp": Key(512, "Width inside the perceptrons.", 64),
+                "dropout": Key(0.1, "Rate of dropout.", 0.0),
+            },
+            "A vision transformer for small images.",
         ),
-        "mlp": Entry("refigure.models.mlp", {"k": int, "layers": 2}),
-        "vgg16": Entry("refigure.models.vgg", {"k": int, "dropout": 0.0}),
+        "mlp": Entry(
+            "refigure.models.mlp",
+            {"k": _K, "layers": Key(2, "Number of hidden layers.", 3)},
+            "A perceptron for images: equal hidden layers with biases and ReLU.",
+        ),
+        "vgg16": Entry(
+            "refigure.models.vgg",
+            {"k": _K, "dropout": _DROPOUT},
+            "VGG16 of any width, without batch norm.",
+        ),
         "wide_resnet28": Entry(
-            "refigure.models.wide_resnet", {"k": int, "dropout": 0.0, "final_momentum": 0.9}
+            "refigure.models.wide_resnet",
+            {
+                "k": _K,
+                "dropout": _DROPOUT,
+                "final_momentum": Key(
+                    0.9, "Share of a batch in the running moments of the last batch norm.", 0.1
+                ),
+            },
+            "WideResNet-28 of any width; 160 is the width that is called 28-10.",
         ),
         "plain_convnet": Entry(
             "refigure.models.plain_convnet",
-            {"widths": list, "head": _one_of("pool", "flatten"), "outputs": Nullable(int)},
+            {
+                "widths": Key(list, "Filters of each convolution.", [16, 32, 64]),
+                "head": Key(
+                    _one_of("pool", "flatten"),
+                    "What the last layer reads: the mean over pixels, or every pixel.",
+                    "flatten",
+                ),
+                "outputs": _OUTPUTS,
+            },
+            "A small network of strided convolutions with batch norm, for reduced scales.",
         ),
-        "resnet50": Entry("refigure.models.torchvision_nets", {}),
-        "swin_t": Entry("refigure.models.torchvision_nets", {"drop_path": 0.1}),
+        "resnet50": Entry("refigure.models.torchvision_nets", {}, "torchvision's ResNet-50."),
+        "swin_t": Entry(
+            "refigure.models.torchvision_nets",
+            {
+                "drop_path": Key(
+                    0.1, "Rate of stochastic depth in the last block, rising from 0.", 0.0
+                )
+            },
+            "torchvision's Swin-Tiny.",
+        ),
         "torchvision_net": Entry(
-            "refigure.models.torchvision_nets", {"architecture": str, "drop_path": Nullable(float)}
+            "refigure.models.torchvision_nets",
+            {
+                "architecture": Key(str, "Name of a classifier of torchvision.", "resnet18"),
+                "drop_path": Key(
+                    Nullable(float), "Rate of stochastic depth; null: torchvision's own.", 0.1
+                ),
+            },
+            "Any classifier of torchvision.",
         ),
         "cifar_resnet18": Entry(
-            "refigure.models.cifar_resnet", {"k": 64, "outputs": Nullable(int)}
+            "refigure.models.cifar_resnet",
+            {
+                "k": Key(64, "Width: the filters of the first stage.", 8),
+                "outputs": _OUTPUTS,
+            },
+            "The usual ResNet-18 for images of 32x32 pixels.",
         ),
         "lstm_classifier": Entry(
             "refigure.models.rnn.lstm",
-            {"embedding": int, "hidden": int, "config": str},
+            {
+                "embedding": Key(int, "Numbers of a word's embedding.", 300),
+                "hidden": Key(int, "Units of the LSTM.", 128),
+                "config": Key(
+                    str,
+                    "Six letters for embedding, words, weights, gates, neurons and last layer: L "
+                    "probabilistic, D deterministic, C no group variables.",
+                    "LLLLLL",
+                ),
+            },
+            "An LSTM that reads a document and classifies it.",
         ),
         "lstm_language": Entry(
-            "refigure.models.rnn.lstm", {"hidden": int, "config": str, "forget_bias": 0.0}
+            "refigure.models.rnn.lstm",
+            {
+                "hidden": Key(int, "Units of the LSTM.", 256),
+                "config": Key(
+                    str,
+                    "Four letters for weights, gates, neurons and last layer, as of a classifier; "
+                    "neurons may also be I (inputs) or R (recurrent).",
+                    "LLRL",
+                ),
+                "forget_bias": Key(0.0, "Bias of the forget gate at the start.", 1.0),
+            },
+            "An LSTM that predicts the next character or word.",
         ),
     },
     "task": {
         "classification": Entry(
-            "refigure.tasks.classification", {"loss": _one_of("cross_entropy", "squared")}
+            "refigure.tasks.classification",
+            {
+                "loss": Key(
+                    _one_of("cross_entropy", "squared"),
+                    "Cross-entropy, or the squared distance to the one-hot target.",
+                    "squared",
+                )
+            },
+            "Classification of images.",
         ),
-        "binary": Entry("refigure.tasks.binary"),
+        "binary": Entry(
+            "refigure.tasks.binary", {}, "Classification of points into two classes by one logit."
+        ),
         "soft_targets": Entry(
-            "refigure.tasks.soft_targets", {"mixup": 0.8, "cutmix": 1.0, "smoothing": 0.1}
+            "refigure.tasks.soft_targets",
+            {
+                "mixup": Key(0.8, "Alpha of mixup; 0: none.", 0.2),
+                "cutmix": Key(1.0, "Alpha of cutmix; 0: none.", 0.0),
+                "smoothing": Key(0.1, "Smoothing of the labels.", 0.0),
+            },
+            "Classification of mixed images with soft labels.",
         ),
-        "contrastive": Entry("refigure.tasks.contrastive", {"temperature": 0.07}),
+        "contrastive": Entry(
+            "refigure.tasks.contrastive",
+            {
+                "temperature": Key(
+                    0.07, "What the cosine of two views is divided by before the softmax.", 0.5
+                )
+            },
+            "SimCLR's NT-Xent: two views of an image, told apart from all others of a batch.",
+        ),
         "variational": Entry(
             "refigure.tasks.variational",
             {
-                "objective": _one_of("documents", "characters", "words"),
-                "kl": _one_of("authors", "molchanov"),
-                "kl_warmup": Nullable(list),
-                "z_sampling": _one_of("object", "batch"),
+                "objective": Key(
+                    _one_of("documents", "characters", "words"),
+                    "What is predicted: the class of a document, the next character, or the next "
+                    "word.",
+                    "characters",
+                ),
+                "kl": Key(
+                    _one_of("authors", "molchanov"),
+                    "Formula of the KL divergence: of the authors' code, or of Molchanov et al.",
+                    "molchanov",
+                ),
+                "kl_warmup": Key(
+                    Nullable(list),
+                    "Epochs without the KL term, and epochs over which it rises to its full "
+                    "weight; null: it always has it.",
+                    [5, 10],
+                ),
+                "z_sampling": Key(
+                    _one_of("object", "batch"),
+                    "Whether group variables are drawn for each object or once for a batch.",
+                    "batch",
+                ),
             },
+            "Sparse variational dropout of recurrent networks.",
         ),
     },
     "optimiser": {
         "sphere_sgd": Entry(
             "refigure.training.optimisers.sgd",
             {
-                "elr": float,
-                "radius": Nullable(float),
-                "fixed": _one_of("total", "filters"),
-                "momentum": 0.0,
+                "elr": Key(float, "Effective learning rate, which stays fixed.", 1.0e-3),
+                "radius": Key(
+                    Nullable(float),
+                    "Norm of the scale-invariant weights; null: the norm they start with.",
+                    1.0,
+                ),
+                "fixed": Key(
+                    _one_of("total", "filters"),
+                    "What norm is held: of all scale-invariant weights, or of each filter.",
+                    "filters",
+                ),
+                "momentum": Key(0.0, "Share of the last step that is kept.", 0.9),
             },
+            "SGD on the sphere of the scale-invariant weights.",
         ),
         "sgd": Entry(
             "refigure.training.optimisers.sgd",
-            {"lr": float, "wd": 0.0, "momentum": 0.0, "norm": Nullable(float)},
+            {
+                "lr": Key(float, "Learning rate.", 0.1),
+                "wd": Key(0.0, "Weight decay, added to the gradient.", 1.0e-4),
+                "momentum": Key(0.0, "Share of the last step that is kept.", 0.9),
+                "norm": Key(
+                    Nullable(float),
+                    "Norm to which the scale-invariant weights are rescaled after each step; null: "
+                    "they are not.",
+                    10.0,
+                ),
+            },
+            "SGD with momentum and weight decay.",
         ),
         "adam": Entry(
             "refigure.training.optimisers.adam",
             {
-                "lr": float,
-                "wd": 0.0,
-                "decoupled": False,
-                "decay": _one_of("all", "matrices"),
-                "layer_decay": 1.0,
-                "clip": Nullable(float),
+                "lr": Key(float, "Learning rate.", 1.0e-3),
+                "wd": Key(0.0, "Weight decay.", 0.05),
+                "decoupled": Key(
+                    False, "Whether weight decay shrinks the weights instead, as in AdamW.", True
+                ),
+                "decay": Key(
+                    _one_of("all", "matrices"),
+                    "What decays: all weights, or no biases and scales.",
+                    "matrices",
+                ),
+                "layer_decay": Key(
+                    1.0, "Factor of the rate from a layer to the one before it.", 0.9
+                ),
+                "clip": Key(Nullable(float), "Largest norm of a gradient; null: any.", 5.0),
+                "epsilon_hat": Key(
+                    False,
+                    "Whether epsilon is added before the bias correction, as in Lasagne and "
+                    "TensorFlow.",
+                    True,
+                ),
             },
+            "Adam and AdamW, with betas 0.9 and 0.999.",
         ),
     },
     "schedule": {
-        "constant": Entry("refigure.training.schedules.constant"),
+        "constant": Entry(
+            "refigure.training.schedules.constant", {}, "The learning rate stays as it is."
+        ),
         "cosine": Entry(
             "refigure.training.schedules.cosine",
-            {"by": _one_of("step", "epoch"), "warmup": 0, "period": Nullable(int), "flat": 0},
+            {
+                "by": Key(
+                    _one_of("step", "epoch"), "Whether the rate falls by steps or epochs.", "epoch"
+                ),
+                "warmup": Key(0, "Epochs of a linear rise before.", 20),
+                "warmup_start": Key(
+                    Nullable(float),
+                    "Factor of the first epoch of the warm-up; null: 1 / (`warmup` + 1).",
+                    0.005,
+                ),
+                "period": Key(
+                    Nullable(int), "Epochs from the rate to 0; null: what is left of them.", 100
+                ),
+                "flat": Key(0, "Epochs at the full rate before it falls.", 10),
+            },
+            "A warm-up, the full rate, and half a cosine down to 0.",
         ),
         "linear_tail": Entry(
-            "refigure.training.schedules.linear_tail", {"flat": 0.5, "end": 0.9, "factor": 0.01}
+            "refigure.training.schedules.linear_tail",
+            {
+                "flat": Key(0.5, "Share of the epochs at the full rate.", 0.25),
+                "end": Key(0.9, "Share of the epochs at which the fall ends.", 1.0),
+                "factor": Key(0.01, "Factor of the rate from there on.", 0.001),
+                "first_epoch": _FIRST_EPOCH,
+            },
+            "The full rate, a linear fall, and a small rate to the end.",
         ),
-        "ramp": Entry("refigure.training.schedules.ramp", {"flat": 0.25, "factor": 0.1}),
+        "ramp": Entry(
+            "refigure.training.schedules.ramp",
+            {
+                "flat": Key(0.25, "Share of the epochs at the full rate.", 0.5),
+                "factor": Key(0.1, "Factor of the rate at the end.", 0.01),
+                "first_epoch": _FIRST_EPOCH,
+            },
+            "The full rate, then a linear fall to the end.",
+        ),
         "stairs": Entry(
-            "refigure.training.schedules.stairs", {"at": [0.25, 0.5, 0.75], "factor": 0.1}
+            "refigure.training.schedules.stairs",
+            {
+                "at": Key(
+                    [0.25, 0.5, 0.75], "Shares of the epochs at which the rate falls.", [0.5]
+                ),
+                "factor": Key(0.1, "Factor of the rate at each of them.", 0.2),
+                "first_epoch": _FIRST_EPOCH,
+                "falls": Key(
+                    _one_of("after", "at"),
+                    "Whether an epoch that is exactly such a share still has the old rate.",
+                    "at",
+                ),
+            },
+            "Steps down at some shares of the epochs.",
         ),
-        "exponential": Entry("refigure.training.schedules.exponential", {"factor": 0.9885}),
+        "exponential": Entry(
+            "refigure.training.schedules.exponential",
+            {"factor": Key(0.9885, "Factor of the rate from an epoch to the next.", 0.95)},
+            "The same factor at every epoch.",
+        ),
         "triangles": Entry(
             "refigure.training.schedules.triangles",
-            {"cycle": int, "ratio": float, "low": 0.01},
+            {
+                "cycle": Key(int, "Epochs of a triangle.", 4),
+                "ratio": Key(float, "Factor of the rate at the top.", 0.5),
+                "low": Key(0.01, "The bottom as a share of the top.", 0.1),
+            },
+            "Up and down every few epochs, as for fast geometric ensembles.",
         ),
     },
     "augment": {
-        "crop_flip": Entry("refigure.data.images.augment", {"padding": 4, "flip": True}),
-        "randaugment": Entry(
-            "refigure.data.images.randaugment", {"padding": 4, "operations": 2, "magnitude": 14}
+        "crop_flip": Entry(
+            "refigure.data.images.augment",
+            {"padding": _PADDING, "flip": Key(True, "Mirror every second image.", False)},
+            "A random crop of the padded image, and perhaps a flip.",
         ),
-        "resized_crop": Entry("refigure.data.resized_crop", {"size": 224}),
-        "swin": Entry("refigure.data.resized_crop", {"size": 224, "magnitude": 9}),
+        "randaugment": Entry(
+            "refigure.data.images.randaugment",
+            {
+                "padding": _PADDING,
+                "operations": Key(2, "Operations on each image.", 1),
+                "magnitude": Key(14, "Strength of each operation, of 30.", 9),
+            },
+            "RandAugment, then a random crop and flip.",
+        ),
+        "resized_crop": Entry(
+            "refigure.data.resized_crop",
+            {"size": Key(224, "Height and width of the crop after resizing, in pixels.", 32)},
+            "A random crop that is resized, and perhaps a flip.",
+        ),
+        "swin": Entry(
+            "refigure.data.resized_crop",
+            {
+                "size": Key(224, "Height and width of the crop after resizing, in pixels.", 32),
+                "magnitude": Key(9, "Strength of RandAugment, of 30.", 5),
+            },
+            "What Swin transformers are fine-tuned with.",
+        ),
         "simclr": Entry(
             "refigure.data.images.views",
             {
-                "low_area": 0.08,
-                "jitter": 0.8,
-                "jittered": 0.8,
-                "flip": True,
-                "grey": 0.2,
-                "blur": [0.1, 2.0],
-                "clamp": True,
+                "low_area": Key(0.08, "Least share of the image that a crop covers.", 0.2),
+                "jitter": Key(
+                    0.8,
+                    "Strength of the colour jitter: up to 1 +- this for brightness, contrast and "
+                    "saturation, a quarter of it for the hue.",
+                    0.5,
+                ),
+                "jittered": Key(0.8, "Share of the images that are jittered.", 1.0),
+                "flip": Key(True, "Mirror every second image.", False),
+                "grey": Key(0.2, "Share of the images that are made grey.", 0.0),
+                "blur": Key([0.1, 2.0], "Least and largest sigma of the blur, pixels.", [0.1, 0.5]),
+                "clamp": Key(True, "Keep jittered values in [0, 1].", False),
             },
+            "SimCLR's views: crop, flip, colour jitter, grey and blur.",
         ),
     },
     "init": {
-        "default": Entry("refigure.training.initial"),
-        "uniform_sphere": Entry("refigure.training.initial"),
+        "default": Entry("refigure.training.initial", {}, "As the model's own code draws them."),
+        "uniform_sphere": Entry(
+            "refigure.training.initial",
+            {},
+            "Scale-invariant weights in a direction uniform on the sphere, of the usual norm.",
+        ),
     },
     "start": {
-        "initial": Entry("refigure.training.starts.initial"),
-        "weights": Entry("refigure.training.starts.weights"),
-        "state": Entry("refigure.training.starts.state"),
-        "backbone": Entry("refigure.training.starts.backbone"),
+        "initial": Entry(
+            "refigure.training.starts.initial", {}, "From an initialisation; it is never written."
+        ),
+        "weights": Entry(
+            "refigure.training.starts.weights",
+            {},
+            "From the weights and moments of a point, at epoch 0 with a fresh optimiser.",
+        ),
+        "state": Entry(
+            "refigure.training.starts.state",
+            {},
+            "From a point as if training had never stopped: epochs count on, the optimiser keeps "
+            "its state.",
+        ),
+        "backbone": Entry(
+            "refigure.training.starts.backbone",
+            {},
+            "From all of a point but its last layer, which each run draws anew.",
+        ),
     },
     "kept": {
-        "history": Entry("refigure.training.kept.history"),
-        "points": Entry("refigure.training.kept.points"),
-        "predictions": Entry("refigure.training.kept.predictions"),
+        "history": Entry(
+            "refigure.training.kept.history", {}, "What recorders measured; always kept."
+        ),
+        "points": Entry("refigure.training.kept.points", {}, "The weights at the points."),
+        "predictions": Entry(
+            "refigure.training.kept.predictions", {}, "Logits on whole sets, in half precision."
+        ),
     },
     "record": {
-        "train": Entry("refigure.training.recorders.basic", {"gradient": True, "squared": False}),
-        "test": Entry("refigure.training.recorders.basic", {"recomputed": False}),
-        "geometry": Entry("refigure.training.recorders.basic"),
-        "filters": Entry("refigure.training.recorders.basic"),
-        "step_norms": Entry("refigure.training.recorders.step_norms"),
-        "group_norms": Entry("refigure.training.recorders.group_norms"),
-        "correct": Entry(
-            "refigure.training.correctness", {"objects": 1024, "held_out": 0, "views": 10}
+        "train": Entry(
+            "refigure.training.recorders.basic",
+            {
+                "gradient": Key(True, "Also the norm of the mean gradient.", False),
+                "squared": Key(
+                    False, "Also the root mean square over batches of the effective gradient.", True
+                ),
+            },
+            "Loss and error on the training set.",
         ),
-        "counts": Entry("refigure.training.recorders.counts"),
+        "test": Entry(
+            "refigure.training.recorders.basic",
+            {
+                "recomputed": Key(
+                    False, "Also the error with batch norm's moments estimated anew.", True
+                )
+            },
+            "Loss and error on the test set.",
+        ),
+        "geometry": Entry(
+            "refigure.training.recorders.basic",
+            {},
+            "Norm of the weights, effective learning rate, and how far they are from the start.",
+        ),
+        "turn": Entry(
+            "refigure.training.recorders.basic",
+            {},
+            "Cosine between the weights and those at the measure before.",
+        ),
+        "filters": Entry(
+            "refigure.training.recorders.basic", {}, "Norm and effective step of every filter."
+        ),
+        "step_norms": Entry(
+            "refigure.training.recorders.step_norms",
+            {},
+            "Gradient, norm, effective step and turn of the last step, and of all steps of the "
+            "epoch.",
+        ),
+        "group_norms": Entry(
+            "refigure.training.recorders.group_norms",
+            {},
+            "Norm of the last layer, and of what else is not scale-invariant.",
+        ),
+        "correct": Entry(
+            "refigure.training.correctness",
+            {
+                "objects": Key(1024, "Training objects that are followed.", 256),
+                "held_out": Key(0, "Test objects that are followed.", 256),
+                "views": Key(10, "Fixed views of each object.", 1),
+            },
+            "Which objects are classified correctly, under fixed views of each.",
+        ),
+        "counts": Entry(
+            "refigure.training.recorders.counts",
+            {},
+            "Quality of a sparse recurrent network, and how many weights, gates, neurons and words "
+            "are left.",
+        ),
     },
     "recipe": {
-        "images": Entry("refigure.data.images.recipes", _IMAGES),
+        "images": Entry("refigure.data.images.recipes", _IMAGES, "Images with labels."),
         "shuffled_labels": Entry(
-            "refigure.data.images.shuffled_labels", _IMAGES | {"label_seed": 0}
+            "refigure.data.images.shuffled_labels",
+            _IMAGES | {"label_seed": Key(0, "Seed of the permutation of labels.", 1)},
+            "Images whose training labels are permuted once.",
         ),
-        # test images that were corrupted already, in NumPy files: CIFAR-10-C, CIFAR-100-C
         "corrupted": Entry(
             "refigure.data.images.corrupted",
             {
-                "source": str,
-                "corruptions": list,
-                "severity": int,
-                "test": Nullable(int),
-                "mean": [0.4914, 0.4822, 0.4465],
-                "std": [0.2023, 0.1994, 0.2010],
+                "source": _SOURCE,
+                "corruptions": Key(list, "Names of its files.", ["fog", "gaussian_noise"]),
+                "severity": Key(int, "From 1 to 5.", 3),
+                "test": Key(Nullable(int), "Images of each corruption; null: all.", 1000),
+                "mean": _MEAN,
+                "std": _STD,
             },
+            "Test images that were corrupted already, in NumPy files: CIFAR-10-C, CIFAR-100-C.",
         ),
         "ticks": Entry(
             "refigure.data.ticks",
             {
-                "features": 16,
-                "margin": 0.1,
-                "train": 512,
-                "test": 2000,
-                "seed": int,
-                "single": 1000,
-                "single_seed": 1,
+                "features": Key(16, "Two-dimensional features, each of which tells the class.", 8),
+                "margin": Key(0.1, "Distance of the points from a boundary, at least.", 0.2),
+                "train": Key(512, "Training points.", 256),
+                "test": Key(2000, "Test points.", 500),
+                "seed": Key(int, "Seed of training and test points.", 1),
+                "single": Key(1000, "Points of each set that one feature alone tells apart.", 200),
+                "single_seed": Key(1, "Seed of those sets.", 2),
             },
+            "The synthetic points of where-large-lrs.",
         ),
         "documents": Entry(
             "refigure.data.text.documents",
             {
-                "source": str,
-                "length": int,
-                "words": 20000,
-                "validation": float,
-                "shuffle_seed": 113,
-                "vectors": Nullable(str),
-                "lower": False,
-                "held_out": 0.0,
-                "classes": Nullable(list),
-                "chunk": 25,
-                "header": True,
+                "source": _SOURCE,
+                "length": Key(int, "Tokens of a document, which is cropped or padded.", 200),
+                "words": Key(20000, "Rows of the vocabulary.", 5000),
+                "validation": Key(float, "Share of the training documents for validation.", 0.15),
+                "shuffle_seed": Key(113, "Seed of the order of documents.", 0),
+                "vectors": Key(
+                    Nullable(str), "Source of word vectors the embedding starts from.", "glove"
+                ),
+                "lower": Key(False, "Whether text is lower-cased.", True),
+                "held_out": Key(
+                    0.0, "Share of the documents for test, of a source without a test part.", 0.2
+                ),
+                "classes": Key(
+                    Nullable(list),
+                    "Lists of files, the documents of a class each; null: as they are laid out.",
+                    [["compound"], ["debugger"]],
+                ),
+                "chunk": Key(25, "Tokens of a document that is cut from such files.", 50),
+                "header": Key(
+                    True, "Whether the first line of a CSV file is left out as its header.", False
+                ),
             },
+            "Labelled documents: reviews, news, topics of a reference text.",
         ),
         "characters": Entry(
-            "refigure.data.text.language", {"source": str, "length": 100, "parts": Nullable(list)}
+            "refigure.data.text.language",
+            {
+                "source": _SOURCE,
+                "length": Key(100, "Characters of a window.", 20),
+                "parts": _PARTS,
+            },
+            "A text as a row of characters.",
         ),
         "words": Entry(
             "refigure.data.text.language",
             {
-                "source": str,
-                "length": 35,
-                "streams": 32,
-                "parts": Nullable(list),
-                "plain": False,
-                "words": Nullable(int),
+                "source": _SOURCE,
+                "length": Key(35, "Words that are predicted in a step.", 20),
+                "streams": Key(32, "Places in the text that are read side by side.", 16),
+                "parts": _PARTS,
+                "plain": Key(
+                    False,
+                    "Whether the text is no tokenised corpus: lower-case, split at signs.",
+                    True,
+                ),
+                "words": Key(
+                    Nullable(int), "Rows of the vocabulary; the rest is `<unk>`; null: all.", 8000
+                ),
             },
+            "A text as a row of words.",
         ),
     },
     "event": {
         "calm_end": Entry(
-            "refigure.training.events.calm_end", {"jump": 5.0, "floor": 0.02, "index": 1}
+            "refigure.training.events.calm_end",
+            {
+                "jump": Key(5.0, "How many times the lowest loss makes a jump.", 3.0),
+                "floor": Key(0.02, "Loss below which a period has come down.", 0.1),
+                "index": Key(1, "Which jump is meant.", 2),
+            },
+            "The lowest loss before the n-th jump of the training loss.",
         ),
-        # offset: epochs from the jump's onset; before it where negative (the last few are held)
         "jump": Entry(
-            "refigure.training.events.jump", {"jump": 5.0, "floor": 0.02, "index": 1, "offset": int}
+            "refigure.training.events.jump",
+            {
+                "jump": Key(5.0, "How many times the lowest loss makes a jump.", 3.0),
+                "floor": Key(0.02, "Loss below which a period has come down.", 0.1),
+                "index": Key(1, "Which jump is meant.", 2),
+                "offset": Key(
+                    int, "Epochs after the onset of the jump; before it if negative.", -5
+                ),
+            },
+            "Some epochs before or after the onset of the n-th jump of the training loss.",
         ),
     },
 }
@@ -335,34 +766,20 @@ def settings(kind: str, written: Any, where: str) -> dict[str, Any]:
         if key not in keys:
             raise UserError(f"{where}: {kind} '{name}' has no key '{key}'{suggest(key, keys)}")
     return {"name": name} | {
-        key: value_of(shape, written.get(key, _UNSET), f"{where}.{key}")
+        key: value_of(shape, written.get(key, MISSING), f"{where}.{key}")
         for key, shape in keys.items()
     }
 
 
-_UNSET = object()
-
-
-def default_of(shape: Any) -> Any:
-    """The default a key's entry states; a type has none."""
-    if isinstance(shape, OneOf):
-        return shape.words[0]
-    if isinstance(shape, Nullable):
-        return shape.default
-    return _UNSET if isinstance(shape, type) else shape
-
-
 def value_of(shape: Any, written: Any, where: str) -> Any:
     """The value of one key, checked against its entry."""
-    if written is _UNSET:
+    if written is MISSING:
         value = default_of(shape)
-        if value is _UNSET:
+        if value is MISSING:
             raise UserError(f"{where} is missing")
         return value
     if isinstance(shape, OneOf):
-        if written not in shape.words:
-            raise UserError(f"{where}: unknown value '{written}'{suggest(written, shape.words)}")
-        return written
+        return one_of(shape, written, where)
     if isinstance(shape, Nullable):
         return None if written is None else typed(written, shape.kind, where)
     return typed(written, shape if isinstance(shape, type) else type(shape), where)

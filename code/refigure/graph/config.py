@@ -18,6 +18,8 @@ from refigure.graph.spec import digest, without_defaults
 
 QUEUE = ("train", "measure")
 """Rules whose jobs a cluster's queue gets; all others run where Snakemake does."""
+PUBLISHED = "published"
+"""Where under `results/` the verdicts on the papers' own numbers lie; no scale has this name."""
 SOURCE_KEYS = {
     "digits": {},
     "torchvision": {"name": str},
@@ -174,6 +176,11 @@ class Config:
                     f"{place}: unknown scale '{following}'{suggest(following, self.scales)}"
                 )
             check_name(following, "config/scales")
+            if following == PUBLISHED:
+                raise UserError(
+                    f"config/scales/{following}.yaml: '{following}' is where the verdicts on the"
+                    " papers' own numbers lie; give the scale another name"
+                )
             if following in chain:
                 raise UserError(f"config/scales/{following}.yaml: extends itself")
             chain.insert(0, following)

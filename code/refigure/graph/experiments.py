@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from refigure.errors import UserError
@@ -16,6 +18,7 @@ from refigure.graph.spec import (
     NAMED,
     NAMED_DEFAULTS,
     PLAIN,
+    Part,
     Spec,
     axis_column,
     axis_path,
@@ -42,17 +45,20 @@ class Wanted:
         records: canonical text of `{name, keys..., every}`.
         predictions: `point|set` of the logits that are kept: the canonical text of a point or
             `final`, and an evaluation set.
+        states: those points that hold the optimiser's state too, since a run goes on from them.
     """
 
     points: frozenset[str] = frozenset()
     records: frozenset[str] = frozenset()
     predictions: frozenset[str] = frozenset()
+    states: frozenset[str] = frozenset()
 
     def __or__(self, other: Wanted) -> Wanted:
         return Wanted(
             self.points | other.points,
             self.records | other.records,
             self.predictions | other.predictions,
+            self.states | other.states,
         )
 
     def __le__(self, other: Wanted) -> bool:
@@ -60,6 +66,7 @@ class Wanted:
             self.points <= other.points
             and self.records <= other.records
             and self.predictions <= other.predictions
+            and self.states <= other.states
         )
 
     @property
@@ -70,6 +77,8 @@ class Wanted:
     def as_json(self) -> dict[str, list[str]]:
         """Sorted lists, for `run.json` and for parameters; recorders without their defaults."""
         lists = {key: sorted(getattr(self, key)) for key in ("points", "records", "predictions")}
+        if self.states:
+            lists["states"] = sorted(self.states)
         return lists | {"records": sorted(_brief(record) for record in self.records)}
 
     @classmethod
@@ -111,7 +120,7 @@ class Run:
     block: int | None = None
     labels: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The identity: of the spec alone."""
         return self.spec.id
@@ -429,7 +438,7 @@ def _origins(experiment, runs_of, experiment_of, file_of) -> Iterator[Origin]:
             raise UserError(
                 f"{place}: only an epoch's or event's point can be gone on from, got {point}"
             )
-        start = {"run": parent.id, "point": point, "take": take}
+        start = Part("start", {"run": parent.id, "point": point, "take": take})
         since = point.get("epoch") if take == "state" else None
         yield Origin(start, _carried(experiment, parent), parent, canonical(point), since)
 
@@ -452,33 +461,60 @@ def _count(experiment: Experiment, case: Mapping[str, Any]) -> int:
 def select(
     runs: list[Run], where: Mapping[str, Any], place: str, limits: Mapping[str, int]
 ) -> list[Run]:
-    """The runs whose axes have the wanted values, in their own order.
+    """The runs whose axes and labels have the wanted values, in their own order.
+
+    Args:
+        where: column -> a value, a list of values, or `{min, max, is}`: bounds, both included, and
+            what it must be equal to. Each of them is a number or the name of another column, so
+            that `elr: {is: low}` selects by what each experiment calls low in its labels.
 
     Raises:
-        UserError: an axis that the runs do not have, or a value that none of them has (but for
-            seeds, which a limit may have cut, and for what may have no source).
+        UserError: a column that the runs do not have, or a value that none of them has (but for
+            labels, for seeds, which a limit may have cut, and for what may have no source).
     """
     if not runs:
         return []
+    tests: list[Callable[[Mapping[str, Any]], bool]] = []
+    columns = [run.columns for run in runs]
     for axis, wanted in where.items():
-        for run in runs:
-            if axis not in run.columns:
-                raise UserError(f"{place}: no axis '{axis}'{suggest(axis, run.columns)}")
-        have = {_comparable(run.columns[axis]) for run in runs}
-        for value in wanted if isinstance(wanted, list) else [wanted]:
-            cut = axis in SOURCED or (axis == "seed" and "seeds" in limits)
+        for own in columns:
+            if axis not in own:
+                raise UserError(f"{place}: no axis '{axis}'{suggest(axis, own)}")
+        if isinstance(wanted, Mapping):
+            tests.append(_bounded(axis, wanted, f"{place}.{axis}"))
+            continue
+        have = {_comparable(own[axis]) for own in columns}
+        values = wanted if isinstance(wanted, list) else [wanted]
+        cut = axis in SOURCED or axis in runs[0].labels or (axis == "seed" and "seeds" in limits)
+        for value in values:
             if _comparable(value) not in have and not cut:
                 shown = ", ".join(_shown(item) for item in sorted(have, key=str))
                 raise UserError(f"{place}: {axis}={_shown(value)} is not among {shown}")
-    accepted = {
-        axis: {_comparable(value) for value in (wanted if isinstance(wanted, list) else [wanted])}
-        for axis, wanted in where.items()
-    }
-    return [
-        run
-        for run in runs
-        if all(_comparable(run.columns[axis]) in values for axis, values in accepted.items())
-    ]
+        accepted = {_comparable(value) for value in values}
+        tests.append(lambda own, axis=axis, ok=accepted: _comparable(own[axis]) in ok)
+    return [run for run, own in zip(runs, columns) if all(test(own) for test in tests)]
+
+
+COMPARE = {"min": operator.ge, "max": operator.le, "is": operator.eq}
+
+
+def _bounded(axis: str, written: Mapping[str, Any], place: str) -> Callable[[Mapping], bool]:
+    """Whether a run's value of an axis is within `{min, max, is}`."""
+    keys = Keys(written, place)
+    bounds = {name: keys.take(name, (int, float, str), None) for name in COMPARE}
+    keys.done()
+
+    def test(own: Mapping[str, Any]) -> bool:
+        for name, bound in bounds.items():
+            if isinstance(bound, str):
+                if bound not in own:
+                    raise UserError(f"{place}.{name}: no axis '{bound}'{suggest(bound, own)}")
+                bound = own[bound]
+            if bound is not None and not COMPARE[name](own[axis], bound):
+                return False
+        return True
+
+    return test
 
 
 def _comparable(value: Any) -> Any:
@@ -549,7 +585,7 @@ def _updated(spec: Spec, written: Mapping[str, Any], where: str) -> Spec:
             if value is None and key == "augment":
                 changes[key] = None
             else:
-                changes[key] = settings(key, value, f"{where}.{key}")
+                changes[key] = Part(key, settings(key, value, f"{where}.{key}"))
         elif key in ("head", "stop"):
             full = {
                 "data": spec.data,

@@ -105,16 +105,20 @@ def _path(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
+def _statements(node: ast.AST) -> Iterable[ast.AST]:
+    """All statements below a node, without those for annotations only.
+
+    An import is a statement, so expressions, which are most of a tree, need no look.
+    """
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for item in getattr(node, field, ()):
+            if not _for_annotations_only(item):
+                yield item
+                yield from _statements(item)
+
+
 def _imports(tree: ast.AST) -> Iterable[str]:
-    unused = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.stmt) and _for_annotations_only(node)
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in unused:
-            continue
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names if name.name.startswith("refigure."))
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "refigure":

@@ -12,10 +12,12 @@ from typing import Any
 
 from refigure.errors import UserError
 from refigure.graph.catalogue import CATALOGUE
+from refigure.graph.config import PUBLISHED, Config
 from refigure.graph.fingerprint import notebook_modules
 from refigure.graph.packs import Pack
+from refigure.graph.paths import Paths
 from refigure.graph.provenance import Provenance
-from refigure.graph.publications import Publications
+from refigure.graph.publications import Claim, Publications
 
 LOOP = "refigure.training.setup"
 VERDICT = "refigure.claims.verdict"
@@ -24,6 +26,9 @@ HISTORIES = "refigure.tables.histories"
 
 class Graph(Publications):
     """What the rules ask: runs, packs, probes, tables, figures, claims, and the code of each."""
+
+    only: tuple[str, ...] = ()
+    """The rules whose jobs it has; all of them where none is named."""
 
     def training_provenance(self, pack: Pack) -> dict[str, Provenance]:
         """What trains a pack, by module: the loop, and what its specs, records and remains name.
@@ -91,6 +96,19 @@ class Graph(Publications):
         configured |= {"figures": claim.figures, "conditions": claim.conditions}
         return Provenance((module_of(claim.decide), VERDICT), configured)
 
+    def claim_files(self, paper: str, name: str) -> dict[str, Path]:
+        """The tables that a claim's predicate takes, by argument."""
+        tables = self.claim(paper, name).tables
+        return {argument: self.paths.table(table) for argument, table in tables.items()}
+
+    def published(self, paper: str) -> dict[str, Path]:
+        """The verdicts on a paper's own numbers, by claim, of the claims that it joins."""
+        paths = Paths(self.config.root, PUBLISHED)
+        claims = self.claims(paper)
+        return {
+            name: paths.claim(paper, name) for name in self.joined(paper) if claims[name].published
+        }
+
     def figure_provenance(self, paper: str, name: str) -> Provenance:
         """What draws a figure: its notebook's cells, the modules they import, its parameters."""
         figure = self.figure(paper, name)
@@ -104,7 +122,45 @@ class Graph(Publications):
         folder = Path(__file__).parents[1] / "report"
         templates = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.j2"))]
         texts = {slug: self.paper(slug) for slug in self.built}
-        return Provenance(("refigure.report.page",), {"templates": templates, "papers": texts})
+        rates = self.config.root / "config/error_rates.json"
+        measured = rates.read_text(encoding="utf-8") if rates.is_file() else ""
+        configured = {"templates": templates, "papers": texts, "error_rates": measured}
+        return Provenance(("refigure.report.page",), configured)
+
+
+class PublishedGraph(Graph):
+    """The claims whose paper's own numbers are at hand, under `results/published/claims/`.
+
+    It has no runs, tables or figures of its own: a predicate takes CSVs of `config/published/`, and
+    is judged by the thresholds of the papers' scale.
+    """
+
+    only = ("claim",)
+
+    def __init__(self, config: Config):
+        super().__init__(config, "paper")
+        self.paths = Paths(config.root, PUBLISHED)
+
+    def claims(self, slug: str) -> dict[str, Claim]:
+        """The claims of a paper that have published numbers, in order."""
+        return {name: claim for name, claim in super().claims(slug).items() if claim.published}
+
+    def claim_files(self, paper: str, name: str) -> dict[str, Path]:
+        """The published tables that a claim's predicate takes, by argument."""
+        return dict(self.claim(paper, name).published.tables)
+
+    def claim_provenance(self, paper: str, name: str) -> Provenance:
+        """The code of a claim's predicate, its text and thresholds, and how readings are drawn."""
+        made = super().claim_provenance(paper, name)
+        published = self.claim(paper, name).published
+        configured = {**made.configured, "published": [published.source, dict(published.options)]}
+        configured["files"] = {key: path.name for key, path in published.tables.items()}
+        return Provenance((*made.modules, "refigure.claims.published"), configured)
+
+
+def graph_of(config: Config, scale: str) -> Graph:
+    """The look-ups of a scale; `published` is that of the papers' own numbers."""
+    return PublishedGraph(config) if scale == PUBLISHED else Graph(config, scale)
 
 
 def module_of(dotted: str) -> str:

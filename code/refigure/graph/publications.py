@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,23 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Published:
+    """A paper's own numbers for a claim."""
+
+    tables: Mapping[str, Path]
+    options: Mapping[str, Any]
+    source: str
+
+
+@dataclass(frozen=True)
 class Claim:
-    """A sentence of a paper with a predicate over tables."""
+    """A sentence of a paper with a predicate over tables.
+
+    Args:
+        published: of the paper's own numbers, judged by the same predicate: `tables`, argument ->
+            a CSV under `config/published/`; `options` over the claim's own; `source`, in words.
+        worlds: `null` and `effect`, in which its error rates are measured: see `claims.worlds`.
+    """
 
     paper: str
     name: str
@@ -54,6 +69,8 @@ class Claim:
     options: Mapping[str, Any]
     figures: tuple[str, ...]
     conditions: str
+    published: Published | None = None
+    worlds: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Publications(Selections):
@@ -239,6 +256,8 @@ class Publications(Selections):
                 options=keys.take("options", dict, {}),
                 figures=tuple(keys.take("figures", list, [])),
                 conditions=keys.take("conditions", str, ""),
+                published=self._published(keys.take("published", dict, {}), keys.where),
+                worlds=keys.take("worlds", dict, {}),
             )
             keys.done()
             for table in found[name].tables.values():
@@ -250,4 +269,27 @@ class Publications(Selections):
                         f"{suggest(figure, paper.get('figures') or {})}"
                     )
         self._claims[slug] = found
+        return found
+
+    def _published(self, written: Mapping[str, Any], where: str) -> Published | None:
+        """The paper's own numbers for a claim; None where none are at hand.
+
+        Raises:
+            UserError: a table is not there.
+        """
+        if not written:
+            return None
+        keys = Keys(written, f"{where}.published")
+        found = Published(
+            tables={
+                argument: self.config.folder / "published" / file
+                for argument, file in keys.take("tables", dict).items()
+            },
+            options=keys.take("options", dict, {}),
+            source=keys.take("source", str),
+        )
+        keys.done()
+        for argument, path in found.tables.items():
+            if not path.is_file():
+                raise UserError(f"{keys.where}: tables.{argument}: no file {path}")
         return found

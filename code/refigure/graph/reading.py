@@ -7,15 +7,20 @@ import difflib
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
+from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from refigure.errors import UserError
 
-_MISSING = object()
+MISSING = object()
+"""Where a value would stand that there is not."""
+Read = TypeVar("Read")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -139,6 +144,157 @@ _KINDS = {
 }
 
 
+@dataclass(frozen=True)
+class OneOf:
+    """A key that takes one of a few values; the first is its default."""
+
+    words: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Nullable:
+    """A key that may be null, which is its default where none other is given.
+
+    Args:
+        kind: a type, or several.
+    """
+
+    kind: type | tuple[type, ...]
+    default: Any = None
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """A key that takes values of several types, and its default."""
+
+    types: tuple[type, ...]
+    default: Any
+
+
+@dataclass(frozen=True)
+class Key:
+    """What may be written under one key, what it means, and an example.
+
+    Readers take the value by the shape. The page of all keys and the schema that editors use are
+    made of the rest (`docs/draw_config.py`).
+
+    Args:
+        shape: a type, or several, where there is no default; the default itself, whose type is
+            asked for; or `OneOf`, `Nullable`, `Kinds`.
+        meaning: one sentence.
+        example: a value.
+        inside: what a mapping or list holds: a section of the page, `Each` or `Items` of one.
+        name: of the key, where a field cannot have it.
+        parse: (value, place) -> the field's value.
+    """
+
+    shape: Any
+    meaning: str
+    example: Any = None
+    inside: Any = None
+    name: str | None = None
+    parse: Callable[[Any, str], Any] | None = None
+
+    def take(self, keys: Keys, name: str) -> Any:
+        """Its value among some keys; the default, or an error, where it is not written."""
+        shape, place = self.shape, f"{keys.where}.{name}"
+        if isinstance(shape, OneOf):
+            value = one_of(shape, keys.take(name, object, shape.words[0]), place)
+        elif isinstance(shape, Nullable):
+            written = keys.mapping.get(name) is not None
+            value = keys.take(name, shape.kind if written else object, shape.default)
+        elif isinstance(shape, Kinds):
+            value = keys.take(name, shape.types, copy(shape.default))
+        elif isinstance(shape, (type, tuple)):
+            value = keys.take(name, shape)
+        else:
+            value = keys.take(name, type(shape), copy(shape))
+        return self.parse(value, place) if self.parse else value
+
+
+@dataclass(frozen=True)
+class Each:
+    """Inside a mapping: any names, each of one thing.
+
+    Args:
+        inside: a section of the page, a type, or another of these.
+        name: what the names are.
+    """
+
+    inside: Any
+    name: str
+
+
+@dataclass(frozen=True)
+class Items:
+    """Inside a list: each of one thing."""
+
+    inside: Any
+
+
+def key(shape: Any, meaning: str, example: Any = None, inside: Any = None, **more: Any) -> Any:
+    """The field of a dataclass that `read` fills; see `Key`."""
+    return field(metadata={"key": Key(shape, meaning, example, inside, **more)})
+
+
+@cache
+def keys_of(kind: type) -> dict[str, tuple[str, Key]]:
+    """The keys of a dataclass: name -> field and `Key`; fields of other makers are left out."""
+    found = {one.name: one.metadata["key"] for one in fields(kind) if "key" in one.metadata}
+    return {key.name or name: (name, key) for name, key in found.items()}
+
+
+def read(kind: type[Read], mapping: Any, where: str, **given: Any) -> Read:
+    """A dataclass from a mapping, its fields by their `key`.
+
+    Args:
+        kind: of the dataclass.
+        where: begins the line of a mistake: file and entry.
+        given: the fields that the mapping does not write.
+
+    Raises:
+        UserError: an unknown or missing key, or a value of another type.
+    """
+    keys = Keys(mapping, where)
+    values = {field: key.take(keys, name) for name, (field, key) in keys_of(kind).items()}
+    keys.done()
+    return kind(**values, **given)
+
+
+def read_written(kind: type, mapping: Any, where: str, but: Iterable[str] = ()) -> dict[str, Any]:
+    """The values of those keys of a dataclass that a mapping writes: no defaults.
+
+    Args:
+        but: keys that may not be written here.
+
+    Raises:
+        UserError: an unknown key, or a value of another type.
+    """
+    keys = Keys(mapping, where)
+    known = {name: key for name, (_, key) in keys_of(kind).items() if name not in but}
+    found = {name: key.take(keys, name) for name, key in known.items() if name in keys.mapping}
+    keys.taken = list(known)
+    keys.done()
+    return found
+
+
+def one_of(shape: OneOf, written: Any, where: str) -> Any:
+    """A value, if it is one of those that a key takes."""
+    if written not in shape.words or isinstance(written, bool):
+        known = map(str, shape.words)
+        raise UserError(f"{where}: unknown value '{written}'{suggest(str(written), known)}")
+    return written
+
+
+def default_of(shape: Any) -> Any:
+    """The default that a shape states, or `MISSING`."""
+    if isinstance(shape, OneOf):
+        return shape.words[0]
+    if isinstance(shape, (Nullable, Kinds)):
+        return shape.default
+    return MISSING if isinstance(shape, (type, tuple)) else shape
+
+
 class Keys:
     """The keys of one mapping, taken one by one; `done` refuses what nobody took."""
 
@@ -149,11 +305,11 @@ class Keys:
             raise UserError(f"{where} must be keys and values, got {mapping!r}")
         self.mapping, self.where, self.taken = mapping, where, []
 
-    def take(self, key: str, kind: type | tuple = object, default: Any = _MISSING) -> Any:
+    def take(self, key: str, kind: type | tuple = object, default: Any = MISSING) -> Any:
         """The value of `key`, of that kind; the default (or an error) where it is not written."""
         self.taken.append(key)
         if key not in self.mapping:
-            if default is _MISSING:
+            if default is MISSING:
                 raise UserError(f"{self.where}: key '{key}' is missing")
             return default
         value = self.mapping[key]

@@ -118,6 +118,9 @@ class Runs:
                 else:
                     owners[run.id] = run
                     wanted[run.id] = mine
+        for run in owners.values():
+            if run.parent is not None and run.spec.take == "state":
+                wanted[run.parent.id] |= Wanted(states=frozenset({run.point}))
         return owners, wanted
 
     @cached_property

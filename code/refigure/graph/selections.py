@@ -145,7 +145,7 @@ class Selections(Runs):
                 }
                 if len(sets) > 1:
                     raise UserError(f"{place}.of.{role}: its parts differ in their predictions")
-                if None not in sets:
+                if sets and None not in sets:
                     predictions[role] = sets.pop()
                 for part in parts:
                     runs, point = self._selection(part, f"{place}.of.{role}")

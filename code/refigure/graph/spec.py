@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from refigure.errors import UserError
@@ -16,6 +17,7 @@ from refigure.graph.reading import Keys, suggest, typed
 ID_DIGITS = 12  # hexadecimal: among 20,000 runs two share an id with a chance of 1 in a million
 
 NAMED = ("model", "task", "optimiser", "schedule", "init")
+PARTS = (*NAMED, "augment", "head", "stop", "start")
 PLAIN: dict[str, Any] = {
     "batch": 128,
     "full_batch": False,
@@ -26,6 +28,7 @@ PLAIN: dict[str, Any] = {
 }
 PLAIN_DEFAULTS = {key: default_of(shape) for key, shape in PLAIN.items()}
 NAMED_DEFAULTS = {"task": "classification", "schedule": "constant", "init": "default"}
+STOPS = ("train_loss_below", "train_loss_running_below")
 AXES: dict[str, tuple[str, ...]] = {
     "elr": ("optimiser", "elr"),
     "lr": ("optimiser", "lr"),
@@ -48,6 +51,11 @@ AXES: dict[str, tuple[str, ...]] = {
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text, so 1.0 is written 1."""
+    kind = type(value)  # numbers and texts first: each of tens of thousands of specs has some
+    if kind is int:
+        return str(value)
+    if kind is str:
+        return encode_basestring_ascii(value)
     return _ENCODER.encode(_integral(value))
 
 
@@ -67,7 +75,56 @@ def _integral(value: Any) -> Any:
 
 def digest(value: Any, digits: int = ID_DIGITS) -> str:
     """The first hexadecimal digits of the SHA-256 of a value's canonical text."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:digits]
+    return _digits(canonical(value), digits)
+
+
+def _digits(text: str, digits: int) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]
+
+
+class Part(dict):
+    """What a spec holds under one key. It is never changed, so what follows from it is made once.
+
+    Args:
+        key: of the spec.
+        value: `{name, keys...}` of the catalogue, or the keys of a head, a stop or a start.
+    """
+
+    def __init__(self, key: str, value: Mapping[str, Any]):
+        super().__init__(value)
+        self.key = key
+        self._with: dict[tuple[str, Any], Part] = {}
+
+    @cached_property
+    def brief(self) -> dict[str, Any]:
+        """What an identity holds of it: the keys that differ from their default."""
+        if self.key in CATALOGUE and self.key != "start":
+            return without_defaults(self.key, self)
+        kept = {key: value for key, value in self.items() if value is not None}
+        if "event" in kept.get("point", ()):
+            event = {**kept["point"], "name": kept["point"]["event"]}
+            del event["event"]
+            kept["point"] = {"event": without_defaults("event", event)}
+        return kept
+
+    @cached_property
+    def text(self) -> str:
+        """The canonical text of `brief`."""
+        return canonical(self.brief)
+
+    @cached_property
+    def is_default(self) -> bool:
+        """Whether an identity leaves it out."""
+        return self.key in NAMED and self.brief == {"name": NAMED_DEFAULTS.get(self.key)}
+
+    def having(self, key: str, value: Any) -> Part:
+        """It with another value of one key; the same object each time."""
+        if isinstance(value, list):
+            return Part(self.key, {**self, key: value})
+        found = self._with.get((key, value))
+        if found is None:
+            found = self._with[key, value] = Part(self.key, {**self, key: value})
+        return found
 
 
 @dataclass(frozen=True)
@@ -80,7 +137,8 @@ class Spec:
         augment: the same, or None.
         head: None (the last layer is trained, drawn from the run's seed) or `{seed, norm}`: the
             last layer is drawn from `seed` (None: the run's), rescaled to `norm` and frozen.
-        stop: None, or `{train_loss_below}`: training ends at the first epoch below it.
+        stop: None, or `{train_loss_below}` or `{train_loss_running_below}`: training ends at the
+            first epoch below it, of the pass at its end or of the mean over its batches.
         start: None, or `{run, point, take}` (the parent's id and the resolved point), or
             `{file, take}` (the content id of a declared file).
         batch: images a step; `full_batch`: one step an epoch on gradients of all batches.
@@ -131,36 +189,44 @@ class Spec:
             else:
                 values[key] = keys.take(key)
         keys.done()
+        for key in PARTS:
+            if values[key] is not None:
+                values[key] = Part(key, values[key])
         return cls(**values)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What the id is made of: the keys that differ from their default, and nothing else."""
-        shown: dict[str, Any] = {"data": self.data}
-        for kind in NAMED:
-            value = getattr(self, kind)
-            kept = without_defaults(kind, value)
-            if kept != {"name": NAMED_DEFAULTS.get(kind)}:
-                shown[kind] = kept
-        if self.augment:
-            shown["augment"] = without_defaults("augment", self.augment)
-        for key in ("head", "stop", "start"):
-            if getattr(self, key) is not None:
-                written = getattr(self, key).items()
-                shown[key] = {inner: value for inner, value in written if value is not None}
-        if self.start and "event" in self.start.get("point", ()):
-            event = {**self.start["point"], "name": self.start["point"]["event"]}
-            del event["event"]
-            shown["start"]["point"] = {"event": without_defaults("event", event)}
+        return {
+            key: value.brief if isinstance(value, Part) else value
+            for key, value in self._told().items()
+        }
+
+    def _told(self) -> dict[str, Any]:
+        told: dict[str, Any] = {"data": self.data}
+        for key in PARTS:
+            value = getattr(self, key)
+            if value is None:
+                continue
+            if type(value) is not Part:
+                value = Part(key, value)
+            if not value.is_default:
+                told[key] = value
         for key, default in PLAIN_DEFAULTS.items():
-            if getattr(self, key) != default:
-                shown[key] = getattr(self, key)
-        return shown
+            value = getattr(self, key)
+            if value != default:
+                told[key] = value
+        return told
 
     @cached_property
     def id(self) -> str:
-        """The run's identity: a digest of the canonical spec."""
-        return digest(self.identity)
+        """The run's identity: the digest of its canonical text."""
+        # `digest(self.identity)`, from the texts of its parts, which many runs share
+        texts = [
+            f'"{key}":{value.text if type(value) is Part else canonical(value)}'
+            for key, value in sorted(self._told().items())
+        ]
+        return _digits(f"{{{','.join(texts)}}}", ID_DIGITS)
 
     @property
     def take(self) -> str:
@@ -220,7 +286,8 @@ class Spec:
         elif kind in ("head", "stop"):
             read = _head if kind == "head" else _stop
             value = read({**written, key: value}, f"{where}.{kind}")[key]
-        return kind, {**written, key: value}
+        part = written if type(written) is Part else Part(kind, written)
+        return kind, part.having(key, value)
 
 
 @cache
@@ -256,8 +323,10 @@ def _stop(written: Any, where: str) -> dict[str, Any] | None:
     if written is None:
         return None
     keys = Keys(written, where)
-    stop = {"train_loss_below": keys.take("train_loss_below", float)}
+    stop = {key: keys.take(key, float, None) for key in STOPS}
     keys.done()
+    if sum(bound is not None for bound in stop.values()) != 1:
+        raise UserError(f"{where}: one of {' or '.join(STOPS)} is needed, got {dict(written)}")
     return stop
 
 

@@ -12,8 +12,8 @@ from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 
 from refigure.errors import UserError
-from refigure.graph.config import Config
-from refigure.graph.lookups import Graph
+from refigure.graph.config import PUBLISHED, Config
+from refigure.graph.lookups import Graph, graph_of
 from refigure.graph.provenance import Provenance
 from refigure.graph.reading import suggest
 from refigure.graph.spec import canonical
@@ -114,6 +114,11 @@ class Steps:
             UserError: the scale has nothing of that name.
         """
         key = (rule, names)
+        if self.graph.only and rule not in self.graph.only:
+            raise UserError(
+                f"results/{self.paths.results.name}/ holds no job of rule {rule}, but those of"
+                f" {', '.join(self.graph.only)}"
+            )
         if key not in self.jobs:
             inputs, outputs, *rest = getattr(self, f"_{rule}")(*names)
             files = tuple(map(self._relative, inputs)), tuple(map(self._relative, outputs))
@@ -173,8 +178,7 @@ class Steps:
         return inputs, [self.paths.table(name)], lambda: {"code": provenance(name)}
 
     def _claim(self, paper: str, name: str):
-        tables = self.graph.claim(paper, name).tables.values()
-        inputs = [self.paths.table(table) for table in tables]
+        inputs = list(dict.fromkeys(self.graph.claim_files(paper, name).values()))
         provenance = self.graph.claim_provenance
         outputs = [self.paths.claim(paper, name)]
         return inputs, outputs, lambda: {"code": provenance(paper, name)}
@@ -190,7 +194,7 @@ class Steps:
     def _verdicts(self, paper: str):
         self.graph.must_be_built(paper)
         inputs = [self.paths.claim(paper, name) for name in self.graph.joined(paper)]
-        return inputs, [self.paths.claims(paper)]
+        return inputs + list(self.graph.published(paper).values()), [self.paths.claims(paper)]
 
     def _everything(self) -> list[Path]:
         built = self.graph.built
@@ -231,7 +235,9 @@ class Steps:
         Raises:
             UserError: no job of this scale does.
         """
-        _, _, *rest = PurePosixPath(file).parts
+        _, scale, *rest = PurePosixPath(file).parts
+        if scale == PUBLISHED != self.paths.results.name:
+            return self.published.writing(file)
         kind = rest[0] if rest else ""
         if kind not in KINDS:
             raise UserError(f"target '{file}': unknown kind '{kind}'{suggest(kind, KINDS)}")
@@ -248,6 +254,11 @@ class Steps:
             raise UserError(f"target '{file}': no job writes it")
         return self.step(*job)
 
+    @cached_property
+    def published(self) -> Steps:
+        """The jobs that judge the papers' own numbers."""
+        return Steps(graph_of(self.graph.config, PUBLISHED))
+
     def chain(self, files: Iterable[str]) -> dict[str, Step]:
         """Every job that some files rest on, by label, inputs before what reads them."""
         found: dict[str, Step] = {}
@@ -258,7 +269,8 @@ class Steps:
             if step.label in found:
                 return
             for needed in step.inputs:
-                visit(needed)
+                if needed.startswith("results/"):  # else a file that the checkout has
+                    visit(needed)
             found[step.label] = step
 
         for file in files:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 
 
@@ -60,16 +59,18 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """A time in words: `8 s`, `3 min 20 s`, `2 h 5 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    """`0.4 s`, `42 s`, `7.3 min`, `3.4 h`, `1,200 h`: hours are what queues and budgets count."""
+    if 0 < seconds < 1:
+        return f"{seconds:.1f} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.1f} min"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
 
 
 def seconds_of(words: str) -> float:
     """What `duration` put into words, in seconds."""
-    units = {"s": 1, "min": 60, "h": 3600}
-    return sum(int(n) * units[unit] for n, unit in re.findall(r"(\d+) (s|min|h)", words))
+    number, unit = words.split()
+    return float(number.replace(",", "")) * {"s": 1, "min": 60, "h": 3600}[unit]

@@ -55,6 +55,22 @@ def accuracies(task: Any, parameters: Mapping[str, Tensor]) -> tuple[Tensor, Ten
 
     Source: where-large-lrs, section 6.2.
     """
+    moments, errors = train_errors(task, parameters)
+    _, test_error = test_pass(task, parameters, moments)
+    return 100 - errors, 100 - test_error.double()
+
+
+@torch.no_grad()
+def train_errors(task: Any, parameters: Mapping[str, Tensor]) -> tuple[Statistics, Tensor]:
+    """Batch norm's moments over the training set, in mode "running", and its error, percent.
+
+    The error is in train mode, (networks,) float64. Test errors and predictions of every probe go
+    by these moments: running ones lag where an epoch has few steps (three-regimes, section 11.3).
+
+    Args:
+        task: model and data; its `scores` tell the errors.
+        parameters: by name, each with a leading axis `networks`.
+    """
     some = next(iter(parameters.values()))
     fresh = Statistics.fresh(task.model.normalised, len(some), some.device)
     moments = fresh.in_mode("recompute")
@@ -64,5 +80,4 @@ def accuracies(task: Any, parameters: Mapping[str, Tensor]) -> tuple[Tensor, Ten
         _, error = task.scores(task.logits(parameters, batch, moments), batch.labels)
         errors += error.double().sum(1)
         images += batch.labels.shape[1]
-    _, test_error = test_pass(task, parameters, moments)
-    return 100 - 100 * errors / images, 100 - test_error.double()
+    return moments.in_mode("running"), 100 * errors / images

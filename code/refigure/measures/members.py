@@ -63,12 +63,13 @@ def groups(
 
     A member whose run has no such point (it diverged, or the event did not happen) is left out, and
     with it a group that is then empty. A role may be. A pool of predictions counts them as failed.
+    An axis that a run lacks is empty in its key.
     """
     each = probe.each or list(next(iter(roles.values()))[0][0].axes)
     keyed: dict[tuple, dict[str, list[tuple[Run, str | None]]]] = {}
     for role, members in roles.items():
         for run, point in members:
-            key = tuple(run.columns[axis] for axis in each)
+            key = tuple(run.columns.get(axis) for axis in each)
             keyed.setdefault(key, {name: [] for name in roles})[role].append((run, point))
     data: dict[str, Any] = {}
     labels: dict[str, Any] = {}

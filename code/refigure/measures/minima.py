@@ -7,8 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from refigure.measures.accuracy import train_errors
 from refigure.measures.members import Group, Member
 from refigure.measures.paths import angle
+from refigure.models.layers import Statistics
+
+ERRORS = ("test_error", "ensemble_error")
 
 
 @torch.no_grad()
@@ -23,14 +27,20 @@ def measure(group: Group) -> list[dict[str, Any]]:
         first and second, numbers of the periods from 1; cosine, of the scale-invariant weights;
         disagreement, percent of test images that the two classify differently; and where first is
         second: test_error, percent, of that network, and ensemble_error, of the mean softmax of all
-        networks up to it. Test statistics are the running ones.
+        networks up to it, with the running moments of batch norm, which lag; with moments over
+        the training set test_error_recomputed and ensemble_error_recomputed, and disagreement.
 
     Source: periodic-behavior, section 6.6, point 6.
     """
     members = group.roles["minima"]
-    softmax = [_softmax(member) for member in members]
+    softmax = {
+        "": [_softmax(member, member.statistics) for member in members],
+        "_recomputed": [
+            _softmax(member, train_errors(member.task, member.parameters)[0]) for member in members
+        ],
+    }
     labels = members[0].task.data.test_labels
-    answers = [shares.argmax(-1) for shares in softmax]
+    answers = [shares.argmax(-1) for shares in softmax["_recomputed"]]
     rows = []
     for one in range(len(members)):
         for other in range(one, len(members)):
@@ -41,21 +51,21 @@ def measure(group: Group) -> list[dict[str, Any]]:
                 "second": other + 1,
                 "cosine": float(torch.tensor(turned, dtype=torch.float64).cos()),
                 "disagreement": _percent(answers[one] != answers[other]),
-                "test_error": float("nan"),
-                "ensemble_error": float("nan"),
+                **{f"{name}{kind}": float("nan") for kind in softmax for name in ERRORS},
             }
             if one == other:
-                together = torch.stack(softmax[: one + 1]).mean(0).argmax(-1)
-                row["test_error"] = _percent(answers[one] != labels)
-                row["ensemble_error"] = _percent(together != labels)
+                for kind, shares in softmax.items():
+                    together = torch.stack(shares[: one + 1]).mean(0).argmax(-1)
+                    row[f"test_error{kind}"] = _percent(shares[one].argmax(-1) != labels)
+                    row[f"ensemble_error{kind}"] = _percent(together != labels)
             rows.append(row)
     return rows
 
 
-def _softmax(member: Member) -> Tensor:
+def _softmax(member: Member, moments: Statistics) -> Tensor:
     """Class probabilities of the test images, (images, classes)."""
     logits = [
-        member.model.forward(member.parameters, batch.images, member.statistics)
+        member.model.forward(member.parameters, batch.images, moments)
         for batch in member.task.evaluation("test", 1)
     ]
     return torch.cat(logits, dim=1)[0].softmax(-1)

@@ -22,6 +22,7 @@ from refigure.models.rnn.compaction import Compact, compacted, gate_constants
 from refigure.models.rnn.lstm import GATES, folded
 from refigure.models.rnn.variational import SUFFIX, clipped
 from refigure.models.rnn.variational import log_alpha as log_ratio
+from refigure.streams import generator
 
 LOWEST, HIGHEST, WIDTH = -12.0, 12.0, 0.5  # of the histograms' bins of log alpha
 
@@ -54,7 +55,8 @@ def kept_words(group: Group) -> Iterator[dict[str, Any]]:
     """One row a row of the vocabulary: what it is, how often it occurs, and whether it is kept.
 
     Documents also give, by class k from 1, the training documents with the word (`docs_k`) and all
-    of them (`n_docs_k`).
+    of them (`n_docs_k`); the same of the test documents (`test_docs_k`), on which nothing was
+    trained, and of training documents whose classes were dealt out anew (`shuffled_docs_k`).
     """
     member = _net(group)
     data, parameters = member.task.data, member.parameters
@@ -68,11 +70,14 @@ def kept_words(group: Group) -> Iterator[dict[str, Any]]:
         ratio = log_ratio(parameters[words], parameters[words + SUFFIX])[0].tolist()
     documents = {}
     if hasattr(data, "presence"):
-        for label, holding in enumerate(data.presence.tolist(), start=1):
-            documents[f"docs_{label}"] = holding
-        for label in range(data.classes):
-            total = int((data.labels["train"] == label).sum())
-            documents[f"n_docs_{label + 1}"] = [total] * data.rows
+        labels = {part: data.labels[part].cpu() for part in ("train", "test")}
+        order = torch.randperm(len(labels["train"]), generator=generator(0, "shuffled classes"))
+        for part, own, kind in (
+            ("train", labels["train"], ""),
+            ("test", labels["test"], "test_"),
+            ("train", labels["train"][order], "shuffled_"),
+        ):
+            documents |= _documents(data.tokens[part].cpu(), own, data.rows, data.classes, kind)
     for row, token in enumerate(data.words):
         yield {
             "row": row,
@@ -84,6 +89,20 @@ def kept_words(group: Group) -> Iterator[dict[str, Any]]:
             "row_norm": float(plain[row].norm()),
             "kept": bool(found.words[0, row]),
         }
+
+
+def _documents(
+    tokens: Tensor, labels: Tensor, rows: int, classes: int, kind: str
+) -> dict[str, list[int]]:
+    """Documents of each class that hold each row, and all of the class, by column."""
+    holding = torch.zeros(len(tokens), rows, dtype=torch.bool)
+    holding[torch.arange(len(tokens))[:, None], tokens] = True
+    found = {}
+    for label in range(classes):
+        own = holding[labels == label]
+        found[f"{kind}docs_{label + 1}"] = own.sum(0).tolist()
+        found[f"n_{kind}docs_{label + 1}"] = [len(own)] * rows
+    return found
 
 
 def thresholds(
@@ -162,6 +181,7 @@ def latency(group: Group, steps: int = 200, repeats: int = 50) -> Iterator[dict[
             "n_x": net.vectors.shape[1] if net.w_x is not None else len(net.vectors) - 1,
             "n_h": len(net.w_h),
             "macs": net.macs,
+            "macs_dense": net.dense.size,
         }
 
 

@@ -11,9 +11,14 @@ import torch
 from torch import Tensor
 
 from refigure.data.images.images import Images
+from refigure.measures.accuracy import train_errors
 from refigure.measures.members import Group, Member
 
+Ends = Mapping[str, float]
+"""Name of a band -> the last distance in it as a share of the image's size; the bands follow one
+another, the first holds the constant and ends at 0, the last ends at 1."""
 Bands = Mapping[str, Sequence[int]]
+"""Name of a band -> its smallest and largest distance."""
 
 EXAMPLE = {
     "band": str,
@@ -25,8 +30,28 @@ EXAMPLE = {
 }
 
 
-def measure(group: Group, *, bands: Bands) -> list[dict[str, Any]]:
+def bands_of(size: int, ends: Ends) -> dict[str, tuple[int, int]]:
+    """The smallest and largest distance of each band of images of a size.
+
+    Raises:
+        ValueError: a band is empty, or the last does not end with the last distance.
+    """
+    bands, first = {}, 0
+    for band, end in ends.items():
+        last = round(end * size)
+        if last < first:
+            raise ValueError(f"band '{band}' of {size} pixels is empty: it ends at {end:g}")
+        bands[band], first = (first, last), last + 1
+    if first != size + 1:
+        raise ValueError(f"bands of {size} pixels must end at 1, got {dict(ends)}")
+    return bands
+
+
+def measure(group: Group, *, ends: Ends) -> list[dict[str, Any]]:
     """Test accuracy of every network on each band of the images alone, a row a network and band.
+
+    Batch norm's moments are re-estimated over the training set for every stage, as those of an
+    average must be; running ones lag where an epoch has few steps (three-regimes, section 11.3).
 
     Two ways to feed a band without constant part: `accuracy` on the exact split of the normalised
     image, whose bands sum to it; `accuracy_raw` on the band of the pixels in [0, 1], neither
@@ -35,11 +60,12 @@ def measure(group: Group, *, bands: Bands) -> list[dict[str, Any]]:
 
     Args:
         group: any roles; the role is the row's `stage`.
-        bands: name -> smallest and largest distance, see `distances`.
+        ends: see `Ends`.
 
     Returns:
-        stage; band; accuracy and accuracy_raw in percent, in eval mode with the moments that the
-        point was kept with; accuracy_raw is NaN where the data's pixels have no deviation.
+        stage; band; first, its smallest distance; accuracy and accuracy_raw, percent, in eval mode,
+        and running_accuracy, with the moments that the point was kept with; accuracy_raw is NaN
+        where the data's pixels have no deviation.
 
     Source: where-large-lrs, section 6.5.
     """
@@ -47,33 +73,34 @@ def measure(group: Group, *, bands: Bands) -> list[dict[str, Any]]:
         {"stage": role, "band": band, **found}
         for role, members in group.roles.items()
         for member in members
-        for band, found in band_accuracies(member, bands).items()
+        for band, found in band_accuracies(member, ends).items()
     ]
 
 
 @torch.no_grad()
-def band_accuracies(member: Member, bands: Bands) -> dict[str, dict[str, float]]:
-    """Accuracy and accuracy_raw of one network by band: see `measure`."""
-    right = {band: np.zeros(2) for band in bands}
-    images = 0
+def band_accuracies(member: Member, ends: Ends) -> dict[str, dict[str, float]]:
+    """First distance and accuracies of one network by band: see `measure`."""
+    fresh, _ = train_errors(member.task, member.parameters)
     scale = None if member.pixel_std is None else member.pixel_std[:, None, None]
+    right: dict[str, np.ndarray] = {}
+    images = 0
     for batch in member.task.evaluation("test", 1):
         images += batch.labels.shape[1]
+        bands = bands_of(batch.images.shape[-1], ends)
         for band, part in split(batch.images, bands).items():
-            fed = [part]
-            if scale is not None and bands[band][0] > 0:
-                fed.append(part * scale)
-            for place, pixels in enumerate(fed):
-                logits = member.model.forward(member.parameters, pixels, member.statistics)
+            raw = part * scale if scale is not None and bands[band][0] > 0 else part
+            fed = ((part, fresh), (part, member.statistics), (raw, fresh))
+            for place, (pixels, moments) in enumerate(fed):
+                logits = member.model.forward(member.parameters, pixels, moments)
                 _, error = member.task.scores(logits, batch.labels)
-                right[band][place] += float((1 - error.double()).sum())
-            if len(fed) == 1:
-                right[band][1] = right[band][0]
-    known = scale is not None
+                count = float((1 - error.double()).sum())
+                right.setdefault(band, np.zeros(3))[place] += count
     return {
         band: {
+            "first": bands[band][0],
             "accuracy": 100 * found[0] / images,
-            "accuracy_raw": 100 * found[1] / images if known else np.nan,
+            "running_accuracy": 100 * found[1] / images,
+            "accuracy_raw": 100 * found[2] / images if scale is not None else np.nan,
         }
         for band, found in right.items()
     }
@@ -108,12 +135,12 @@ def split(images: Tensor, bands: Bands) -> dict[str, Tensor]:
     return {band: torch.fft.ifft2(spectrum * mask).real for band, mask in masks.items()}
 
 
-def example(images: Images | None, bands: Bands, image: int) -> pd.DataFrame:
+def example(images: Images | None, ends: Ends, image: int) -> pd.DataFrame:
     """One test image, its bands, and the log amplitudes of its spectrum band by band.
 
     Args:
         images: normalised; None: no row.
-        bands: as of `split`.
+        ends: see `Ends`.
         image: its number in the test set.
 
     Returns:
@@ -126,6 +153,7 @@ def example(images: Images | None, bands: Bands, image: int) -> pd.DataFrame:
         return pd.DataFrame(columns=list(EXAMPLE)).astype(EXAMPLE)
     picture = images.test_images[image].cpu().double()
     size = picture.shape[-1]
+    bands = bands_of(size, ends)
     low, high = picture.amin((1, 2), keepdim=True), picture.amax((1, 2), keepdim=True)
     shown = {"image": (picture - low) / (high - low)}
     for band, part in split(picture, bands).items():

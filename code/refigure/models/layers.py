@@ -59,7 +59,8 @@ class Model(Protocol):
         """Logits of each network.
 
         A model with dropout has an attribute `dropout`, its rate, and takes a fourth argument
-        `noise: Noise | None = None`; without it nothing is dropped.
+        `noise: Noise | None = None`; without it nothing is dropped. One with an attribute
+        `undecayed` names parameters that weight decay of matrices spares, though they are some.
 
         Args:
             parameters: by name, each with a leading axis `networks`.

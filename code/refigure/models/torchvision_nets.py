@@ -19,6 +19,7 @@ from torchvision.ops import StochasticDepth
 
 from refigure.models.layers import Group, Model, Noise, Stacking, Statistics, batch_norm, dropout
 
+POSITIONS = "relative_position_bias_table"
 HEADS = ("fc", "head", "classifier", "heads")
 """What torchvision calls the last layer, or the group of layers that ends in it."""
 
@@ -187,6 +188,14 @@ class TorchvisionNet:
         if last.split(".")[0] not in HEADS:
             raise ValueError(f"{self.architecture} ends in '{last}', not in one of {HEADS}")
         return {name: "head" if name.rpartition(".")[0] == last else "free" for name in names}
+
+    @property
+    def undecayed(self) -> frozenset[str]:
+        """Swin's tables of relative positions, which its authors keep from weight decay.
+
+        Source: pretrain-basin, section 5.1.
+        """
+        return frozenset(name for name in self.groups if name.endswith(POSITIONS))
 
     @property
     def normalised(self) -> dict[str, int]:

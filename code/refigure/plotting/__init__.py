@@ -9,7 +9,6 @@ would start 0.6 s later. Its palette is computed from the same colour map (a tes
 from __future__ import annotations
 
 import io
-import os
 import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+
+from refigure.files import whole
 
 # A matplotlibrc of the user's must change no figure; the backend is the caller's.
 mpl.rcParams.update({key: mpl.rcParamsDefault[key] for key in mpl.rcParams if key != "backend"})
@@ -331,9 +332,7 @@ def save(figure: Figure, numbers: pd.DataFrame, target: str) -> Picture:
     png = io.BytesIO()
     picture.save(png, format="png", optimize=True, dpi=(PNG_DPI, PNG_DPI))
     csv = numbers.to_csv(index=False, float_format="%.10g", lineterminator="\n").encode()
-    Path(target).parent.mkdir(parents=True, exist_ok=True)
     for suffix, content in (("pdf", pdf.getvalue()), ("png", png.getvalue()), ("csv", csv)):
-        temporary = Path(f"{target}.{suffix}.part")
-        temporary.write_bytes(content)
-        os.replace(temporary, f"{target}.{suffix}")
+        with whole(Path(f"{target}.{suffix}")) as temporary:
+            temporary.write_bytes(content)
     return Picture(png.getvalue())

@@ -12,18 +12,19 @@ from matplotlib.lines import Line2D
 
 from refigure.plotting import line, rainbow
 
-SETUPS = {
-    "resnet_c10": "ResNet-18",
-    "convnet_c10": "ConvNet",
-    "convnet_c100": "ConvNet, second data",
-    "resnet_c100": "ResNet-18, second data",
-    "resnet_tiny": "ResNet-18, Tiny ImageNet",
-    "practical_c10": "ordinary training",
-    "practical_c100": "ordinary training, second data",
-    "vit_c10": "ViT",
-    "vit_c100": "ViT, second data",
-    "ticks": "tick features",
-}
+SETUPS = (
+    "resnet_c10",
+    "convnet_c10",
+    "convnet_c100",
+    "resnet_c100",
+    "practical_c10",
+    "practical_c100",
+    "practical_tiny",
+    "vit_c10",
+    "vit_c100",
+    "ticks",
+)
+"""The order in which setups are drawn."""
 PAIR_COLOURS = {"low-high": "tab:blue", "swa-high": "tab:orange", "swa-low": "tab:green"}
 PAIR_NAMES = {
     "low-high": "low FLR, high FLR",
@@ -46,6 +47,7 @@ def falling_palette(values: Iterable[float]) -> dict[float, tuple[float, float, 
 
 
 _DASHED = {"color": "black", "linewidth": 0.9, "linestyle": (5, (10, 3))}
+_DASHED_NAMES = {"eta12": "1 | 2", "eta23": "2 | 3"}
 _EDGES = {"eta12": _DASHED, "eta2AB": _DASHED | {"linestyle": ":"}, "eta23": _DASHED}
 
 
@@ -58,6 +60,24 @@ def edges(bounds: pd.DataFrame, setup: str) -> dict[str, float]:
     drawn = {name: row[f"drawn_{name}"] for name in _EDGES}
     known = drawn if np.isfinite(list(drawn.values())).any() else row
     return {name: float(known[name]) for name in _EDGES}
+
+
+def title(bounds: pd.DataFrame, setup: str | None, lines: bool = True) -> str:
+    """Network, width and data of a setup, as its experiments' labels name them.
+
+    Args:
+        lines: the data on a line of its own, for the side of a row.
+    """
+    found = bounds.loc[bounds["setup"] == setup, "title"]
+    name = str(found.iloc[0]) if len(found) else ""
+    return name.replace(", ", ",\n", 1) if lines else name
+
+
+def by_data(frame: pd.DataFrame, keys: Iterable[str], column: str) -> pd.DataFrame:
+    """Means over the seeds of each data set, where there are several: what an error counts."""
+    if frame["data"].nunique() < 2:
+        return frame
+    return frame.groupby([*keys, "data"], as_index=False)[column].mean()
 
 
 def mark_edges(axes: Axes, borders: Mapping[str, float], names: bool = True) -> None:
@@ -73,9 +93,11 @@ def mark_edges(axes: Axes, borders: Mapping[str, float], names: bool = True) -> 
     known = {name: borders[name] for name in _EDGES if np.isfinite(borders[name])}
     for name, value in known.items():
         axes.axvline(value, zorder=1, **_EDGES[name])
-    if names and "eta12" in known:
-        ends = [known["eta12"], known.get("eta2AB", known["eta12"]), known.get("eta23", high)]
-        labels = ("1", "2A", "2B" if "eta2AB" in known else "2", "3")
+    if names and ("eta12" in known or "eta23" in known):
+        first = known.get("eta12", low)
+        ends = [first, known.get("eta2AB", first), known.get("eta23", high)]
+        before_3 = "2B" if "eta2AB" in known else "2" if "eta12" in known else "1 or 2"
+        labels = ("1", "2A", before_3, "3")
         for label, (left, right) in zip(labels, pairwise([low, *ends, high])):
             if right > left * 1.001:
                 axes.text(
@@ -95,8 +117,8 @@ def edge_lines(borders: Iterable[Mapping[str, float]]) -> list[Line2D]:
     """Legend entries of what `mark_edges` draws of these borders, in any panel."""
     there = {name for each in borders for name, value in each.items() if np.isfinite(value)}
     lines = []
-    if there & {"eta12", "eta23"}:
-        lines.append(line("1 | 2 and 2 | 3", **_EDGES["eta12"]))
+    if dashed := [name for key, name in _DASHED_NAMES.items() if key in there]:
+        lines.append(line(" and ".join(dashed), **_EDGES["eta12"]))
     if "eta2AB" in there:
         lines.append(line("end of 2A", **_EDGES["eta2AB"]))
     return lines

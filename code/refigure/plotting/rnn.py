@@ -20,7 +20,7 @@ TASKS = ("sentiment", "topics", "characters", "words")
 
 
 def tasks_of(frame: pd.DataFrame) -> dict[str, str]:
-    """Task -> its title with the text at this scale, in the papers' order, of the tasks there."""
+    """Task -> its title with its text, in the papers' order, of the tasks there."""
     corpora = frame.groupby("task")["corpus"].first() if len(frame) else {}
     return {task: f"{task.capitalize()}: {corpora[task]}" for task in TASKS if task in corpora}
 

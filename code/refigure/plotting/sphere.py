@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,6 +47,19 @@ def star(axes: Axes, runs: pd.DataFrame, x: str, y: str) -> None:
     if len(start.dropna(subset=[x, y])):
         place = start[x].median(), start[y].median()
         axes.plot(*place, "k*", markersize=11, markeredgecolor="white", zorder=7)
+
+
+PALE = {"alpha": 0.35, "linewidth": 0.9, "zorder": 1}
+"""How a test error with the running moments of batch norm stands behind the re-estimated one."""
+
+RUNNING = Line2D([], [], color="0.35", **PALE, label="with running\nmoments")
+
+
+def running_error(axes: Axes, runs: pd.DataFrame, by: str, palette: Mapping[float, Any]) -> None:
+    """Test errors with the running moments, pale: they lag behind weights that move fast."""
+    known = runs.dropna(subset="test_error")
+    for value, rows in known.groupby(by):
+        axes.plot(rows["epoch"], rows["test_error"], color=palette[value], **PALE)
 
 
 STAR = Line2D(

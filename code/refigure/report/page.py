@@ -21,6 +21,7 @@ from refigure.graph.lookups import Graph
 from refigure.graph.publications import Claim, Figure
 from refigure.graph.spec import without_defaults
 from refigure.report.behind import Behind, Family, beyond
+from refigure.report.error_rates import FILE, read_rates, said
 from refigure.report.pictures import embedded
 from refigure.report.wording import count, estimate, thousands, threshold, worked
 
@@ -127,12 +128,23 @@ def _claim(graph: Graph, slug: str, record: Mapping[str, Any]) -> dict[str, Any]
         "shown": shown,
         "more": more,
         "conditions": written.conditions if written else "",
+        "error_rates": said(graph, read_rates(graph.config.root / FILE), slug, record["id"]),
+        "published": _published(record, graph.paper(slug).get("units") or {}),
         "figures": [
             {"name": name, "anchor": _anchor(slug, "figure", name)}
             for name in record["figures"]
             if name in graph.figures(slug)
         ],
     }
+
+
+def _published(record: Mapping[str, Any], units: Mapping[str, str]) -> dict[str, Any] | None:
+    """What the paper's own numbers say of a claim, where they are at hand."""
+    if "published" not in record:
+        return None
+    own = record["published"]
+    shown, more = _numbers(own, units)
+    return {**own, "rows": shown + more}
 
 
 def _figure(

@@ -32,7 +32,10 @@ KEY = {
 SETTINGS = ("data", "k", "norm")
 """Axes besides lr, wd and seed that tell the runs of a family apart."""
 
-MEASURED = ("weight_norm", "elr", "effective_gradient_norm", "test_error")
+ERRORS = ("test_error", "test_error_recomputed")
+"""With the running moments of batch norm, and with re-estimated ones, which claims go by."""
+
+MEASURED = ("weight_norm", "elr", "effective_gradient_norm", *ERRORS)
 """What is noted at a jump and at the calm state before it."""
 
 JUMPS = {
@@ -61,7 +64,7 @@ PERIODS = {
     "iterations": float,
     "loss_onset": float,
     "loss_min": float,
-    "test_error": float,
+    **{name: float for name in ERRORS},
     "effective_gradient_norm": float,
     "growth": float,
     "calm_start": float,
@@ -82,7 +85,7 @@ RUNS = {
     "mean_period": float,
     "period_variation": float,
     "loss_at_ends": float,
-    "test_error_at_ends": float,
+    **{f"{name}_at_ends": float for name in ERRORS},
     "elr_before_min": float,
     "elr_before_max": float,
     "trailing_loss": float,
@@ -107,6 +110,8 @@ MINIMA = {
     "disagreement": float,
     "test_error": float,
     "ensemble_error": float,
+    "test_error_recomputed": float,
+    "ensemble_error_recomputed": float,
 }
 BRINKS = {
     "lr": float,
@@ -271,7 +276,7 @@ def periods(
                 "iterations": (end - start) * an_epoch,
                 "loss_onset": jump.loss_onset,
                 "loss_min": jump.loss_min,
-                "test_error": jump.test_error_calm_end,
+                **{name: getattr(jump, f"{name}_calm_end") for name in ERRORS},
                 "effective_gradient_norm": jump.effective_gradient_norm_calm_end,
             }
             if len(calm):
@@ -387,7 +392,7 @@ def runs(
                 if len(found) > 1
                 else np.nan,
                 "loss_at_ends": found["loss_min"].mean(),
-                "test_error_at_ends": found["test_error_calm_end"].mean(),
+                **{f"{name}_at_ends": found[f"{name}_calm_end"].mean() for name in ERRORS},
                 "elr_before_min": found["elr_before"].min(),
                 "elr_before_max": found["elr_before"].max(),
                 "trailing_loss": loss,

@@ -1,8 +1,10 @@
 """Pre-training at a large learning rate (PLR), then fine-tuning at a small one (FLR) or averaging.
 
-Functions take frames by setup (`resnet_c10=...`): a network and its data. Histories have one row a
-run and recorded epoch, sorted by run and step, with the axes as columns; whatever the recipe calls
-its learning rate, it is `plr` before and `flr` after. Accuracies are in percent.
+A setup is a network and its data; it is the label `setup` of its experiments, and so a column of
+what these functions take. Histories have one row a run and recorded epoch, sorted by run and step,
+with labels and axes as columns; whatever the recipe calls its learning rate, it is `plr` before and
+`flr` after. `data` names the data set where a setup has several (draws of the split and the noise,
+or sets of the synthetic task), and is empty elsewhere. Accuracies are in percent.
 
 Source: specification where-large-lrs, sections 2, 5 and 6.
 """
@@ -18,11 +20,14 @@ from refigure.tables.histories import frame_of
 
 PRETRAINED = {
     "setup": str,
+    "title": str,
     "plr": float,
+    "data": str,
     "seed": "int64",
     "train_loss": float,
     "train_accuracy": float,
     "test_accuracy": float,
+    "running_test_accuracy": float,
     "test_accuracy_mean": float,
     "test_accuracy_std": float,
     "converged": bool,
@@ -32,15 +37,18 @@ FINETUNED = {
     "setup": str,
     "plr": float,
     "flr": float,
+    "data": str,
     "seed": "int64",
     "train_loss": float,
     "train_accuracy": float,
     "test_accuracy": float,
+    "running_test_accuracy": float,
 }
 AVERAGED = {
     "setup": str,
     "plr": float,
     "count": "int64",
+    "data": str,
     "seed": "int64",
     "train_accuracy": float,
     "test_accuracy": float,
@@ -48,6 +56,7 @@ AVERAGED = {
 GEOMETRY = {
     "setup": str,
     "plr": float,
+    "data": str,
     "seed": "int64",
     "pair": str,
     "angle": float,
@@ -57,23 +66,28 @@ GEOMETRY = {
 BANDS = {
     "setup": str,
     "plr": float,
+    "data": str,
     "seed": "int64",
     "stage": str,
     "band": str,
     "accuracy": float,
+    "running_accuracy": float,
     "accuracy_raw": float,
 }
 BOUNDS = {
     "setup": str,
+    "title": str,
     "eta12": float,
     "eta2AB": float,
     "eta23": float,
+    "chance": float,
     "drawn_eta12": float,
     "drawn_eta2AB": float,
     "drawn_eta23": float,
 }
 SUMMARY = {
     "setup": str,
+    "title": str,
     "eta12": float,
     "eta2AB": float,
     "eta23": float,
@@ -95,47 +109,67 @@ SUMMARY = {
     "gain_swa_se": float,
     "position": float,
 }
-NORMS = {"stage": str, "seed": "int64", "filter": "int64", "log10_share": float}
+NORMS = {
+    "plr": float,
+    "stage": str,
+    "data": str,
+    "seed": "int64",
+    "filter": "int64",
+    "log10_share": float,
+}
 SHARPNESS = {
     "setup": str,
     "regime": str,
     "plr": float,
     "lr": float,
+    "data": str,
     "seed": "int64",
-    "common_loss": float,
-    "epoch": float,
     "train_loss": float,
+    "epoch": float,
     "sharpness": float,
     "test_error": float,
 }
-TWO_STAGE = {"start": str, "flr": float, "seed": "int64", "test_accuracy": float}
+TWO_STAGE = {
+    "start": str,
+    "plr": float,
+    "flr": float,
+    "data": str,
+    "seed": "int64",
+    "test_accuracy": float,
+}
 
 STARTS = ("2B", "2B, 2A", "2A", "none")
 """Where the runs of `two_stages` were pre-trained, in the order they are drawn."""
 
+MOMENTS = {"recomputed": "test_error_recomputed", "running": "test_error"}
+"""How batch norm's moments are had for a test error -> the column of the histories that has it."""
+
 Best = tuple[float, pd.Series]
-"""The PLR of the best cell, NaN where there is none, and its accuracies, seed -> accuracy."""
+"""The PLR of the best cell, NaN where there is none, and its accuracies by data set and seed."""
 
 
 def pretrained(
+    runs: pd.DataFrame,
     epoch: int,
     last: int,
     converged_loss: float | None = None,
     converged_accuracy: float | None = None,
-    **setups: pd.DataFrame,
+    moments: str = "recomputed",
 ) -> pd.DataFrame:
     """How runs stand at the end of pre-training, and whether they have converged.
 
     Args:
+        runs: histories.
         epoch: of the point that others start from, the last one of a shorter run; runs may go on.
         last: epochs up to it, over which the mean and deviation of test accuracy are taken.
         converged_loss: a run whose train loss is below has converged; or
         converged_accuracy: one whose train accuracy, percent, is at least this.
-        setups: histories.
+        moments: of batch norm, by which test accuracies are taken: re-estimated over the training
+            set where that was recorded, or running ones; one of `MOMENTS`.
 
     Returns:
-        Columns `PRETRAINED`. `chance`: the accuracy of a guess. A run that ended before the epoch
-        has NaN.
+        Columns `PRETRAINED`. `chance`: the accuracy of a guess; `running_test_accuracy`: by running
+        moments. A run that ended before the epoch has NaN.
 
     Raises:
         ValueError: neither or both of the two bounds are given.
@@ -145,88 +179,94 @@ def pretrained(
     if (converged_loss is None) == (converged_accuracy is None):
         raise ValueError("one of converged_loss and converged_accuracy must be given")
     rows = []
-    for setup, run in _runs(setups):
+    for run in _runs(runs):
         end = min(epoch, run["epoch"].max())
         at = run[run["epoch"] <= end]
+        errors = _test_errors(at, moments)
         loss, accuracy = _at(at, "train_loss", end), 100 - _at(at, "train_error", end)
-        tested = at[at["epoch"] > end - last]["test_error"].dropna()
-        known = loss if converged_loss is not None else accuracy
-        converged = known < converged_loss if converged_loss is not None else None
+        if converged_loss is not None:
+            converged = bool(loss < converged_loss)
+        else:
+            converged = bool(accuracy >= converged_accuracy)
+        looks = at.assign(error=errors)[at["epoch"] > end - last]["error"].dropna()
         rows.append(
             {
-                "setup": setup,
-                "plr": run["plr"].iloc[0],
-                "seed": run["seed"].iloc[0],
+                **_about(run, "setup", "title", "plr", "data", "seed"),
                 "train_loss": loss,
                 "train_accuracy": accuracy,
-                "test_accuracy": 100 - _at(at, "test_error", end),
-                "test_accuracy_mean": 100 - tested.mean(),
-                "test_accuracy_std": tested.std(ddof=0),
-                "converged": bool(known >= converged_accuracy if converged is None else converged),
+                "test_accuracy": 100 - _at(at.assign(error=errors), "error", end),
+                "running_test_accuracy": 100 - _at(at, "test_error", end),
+                "test_accuracy_mean": 100 - looks.mean(),
+                "test_accuracy_std": looks.std(ddof=0),
+                "converged": converged,
                 "chance": 100 - run["chance"].max(),
             }
         )
     return frame_of(rows, PRETRAINED)
 
 
-def finetuned(**setups: pd.DataFrame) -> pd.DataFrame:
+def finetuned(runs: pd.DataFrame, moments: str = "recomputed") -> pd.DataFrame:
     """How fine-tuned runs end.
 
     Args:
-        setups: histories, with `plr` and `flr`.
+        runs: histories, with `plr` and `flr`.
+        moments: as of `pretrained`.
 
     Returns:
         Columns `FINETUNED`, at the last epoch measured; NaN where a run did not get to its end.
     """
     rows = []
-    for setup, run in _runs(setups):
+    for run in _runs(runs):
         end = run["epoch"].max()
         rows.append(
             {
-                "setup": setup,
-                "plr": run["plr"].iloc[0],
-                "flr": run["flr"].iloc[0],
-                "seed": run["seed"].iloc[0],
+                **_about(run, "setup", "plr", "flr", "data", "seed"),
                 "train_loss": _at(run, "train_loss", end),
                 "train_accuracy": 100 - _at(run, "train_error", end),
-                "test_accuracy": 100 - _at(run, "test_error", end),
+                "test_accuracy": 100
+                - _at(run.assign(error=_test_errors(run, moments)), "error", end),
+                "running_test_accuracy": 100 - _at(run, "test_error", end),
             }
         )
     return frame_of(rows, FINETUNED)
 
 
-def averaged(**setups: pd.DataFrame) -> pd.DataFrame:
-    """Accuracies of averages of weights, with batch norm's statistics taken anew.
+def averaged(**probes: pd.DataFrame) -> pd.DataFrame:
+    """Accuracies of averages of weights, with batch norm's moments re-estimated.
 
     Args:
-        setups: of `measures.accuracy.measure`, with roles named `swa5` for five checkpoints.
+        probes: of `measures.accuracy.measure`, with roles named `swa5` for five checkpoints.
 
     Returns:
         Columns `AVERAGED`.
     """
-    return _joined(
-        {
-            setup: frame.assign(count=frame["role"].str.removeprefix("swa").astype(int))
-            for setup, frame in setups.items()
-            if len(frame)
-        },
-        AVERAGED,
-    )
+    counted = {
+        name: frame.assign(count=frame["role"].str.removeprefix("swa").astype(int))
+        for name, frame in probes.items()
+        if len(frame)
+    }
+    return _joined(counted, AVERAGED)
 
 
-def geometry(**setups: pd.DataFrame) -> pd.DataFrame:
-    """Angles and barriers: columns `GEOMETRY`, of `measures.paths.measure` by setup."""
-    return _joined(setups, GEOMETRY)
+def geometry(**probes: pd.DataFrame) -> pd.DataFrame:
+    """Angles and barriers: columns `GEOMETRY`, of `measures.paths.measure`."""
+    return _joined(probes, GEOMETRY)
 
 
-def bands(**setups: pd.DataFrame) -> pd.DataFrame:
-    """Band accuracies: columns `BANDS`, of `measures.spectra.measure` by setup."""
-    return _joined(setups, BANDS)
+def bands(**probes: pd.DataFrame) -> pd.DataFrame:
+    """Band accuracies: columns `BANDS`, of `measures.spectra.measure`."""
+    return _joined(probes, BANDS)
 
 
-def norms(norms: pd.DataFrame) -> pd.DataFrame:
-    """Shares of filters: columns `NORMS`, of `measures.norms.measure`."""
-    return _joined({"": norms}, NORMS)
+def norms(norms: pd.DataFrame, third: pd.DataFrame) -> pd.DataFrame:
+    """Shares of filters: columns `NORMS`.
+
+    Args:
+        norms: of `measures.norms.measure`.
+        third: the runs, not trained for this, whose ELR is the PLR of regime 3.
+    """
+    rates = third["elr"].unique() if len(third) else [np.nan]
+    return _joined({"norms": norms.assign(plr=rates[0])}, NORMS)
 
 
 def bounds(
@@ -259,7 +299,8 @@ def bounds(
         edges = _edges(runs, finetuned[finetuned["setup"] == setup], chance_points)
         named = (drawn or {}).get(setup, {})
         shown = {f"drawn_{name}": named.get(name, np.nan) for name in edges}
-        rows.append({"setup": setup, **edges, **shown})
+        about = {"setup": setup, "title": runs["title"].iloc[0], "chance": runs["chance"].max()}
+        rows.append({**about, **edges, **shown})
     return frame_of(rows, BOUNDS)
 
 
@@ -304,8 +345,8 @@ def regime(plr: pd.Series, edges: Mapping[str, float]) -> pd.Series:
 
 
 def flr_means(finetuned: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy of fine-tuning, the mean over the FLRs: one row a setup, PLR and seed."""
-    by = finetuned.groupby(["setup", "plr", "seed"], as_index=False)
+    """Accuracy of fine-tuning, the mean over the FLRs: a row a setup, PLR, data set and seed."""
+    by = finetuned.groupby(["setup", "plr", "data", "seed"], as_index=False)
     return by.agg(test_accuracy=("test_accuracy", lambda values: values.mean(skipna=False)))
 
 
@@ -313,7 +354,7 @@ def best(runs: pd.DataFrame, *axes: str) -> Best:
     """The cell with the highest mean test accuracy over its seeds.
 
     Args:
-        runs: with columns test_accuracy, seed, plr and `axes`; a cell with a run that has no
+        runs: with columns test_accuracy, data, seed, plr and `axes`; a cell with a run that has no
             accuracy does not count.
         axes: what tells cells apart beside the PLR.
     """
@@ -323,7 +364,7 @@ def best(runs: pd.DataFrame, *axes: str) -> Best:
     cells = whole.groupby(["plr", *axes])
     key = cells["test_accuracy"].mean().idxmax()
     chosen = cells.get_group(key if isinstance(key, tuple) else (key,))
-    return float(chosen["plr"].iloc[0]), chosen.set_index("seed")["test_accuracy"]
+    return float(chosen["plr"].iloc[0]), chosen.set_index(["data", "seed"])["test_accuracy"]
 
 
 def best_regime_1(pretrained: pd.DataFrame, finetuned: pd.DataFrame) -> Best:
@@ -369,9 +410,10 @@ def summary(
 
     Returns:
         Columns `SUMMARY`. Gains are mean differences over the seeds, regime 2 less regime 1, with
-        standard errors; `width`: decades from the first to the last optimal PLR; `grid_step`:
-        decades between the PLRs beside the optimum, at most; `position`: decades from eta12 to the
-        optimum. NaN where there is nothing to compare.
+        standard errors over data sets, or over seeds where there is one; both cells are chosen on
+        the runs that they are compared on, unlike in the claims. `width`: decades from the first to
+        the last optimal PLR; `grid_step`: the median of the grid's steps; `position`: decades from
+        eta12 to the optimum. NaN where there is nothing to compare.
 
     Source: how-large-lrs, section 6.
     """
@@ -387,31 +429,34 @@ def summary(
     return frame_of(rows, SUMMARY)
 
 
-def _summary(edges, alone, tuned, averages, count, points) -> dict[str, float]:
+def _summary(
+    edges: Mapping[str, float],
+    alone: pd.DataFrame,
+    tuned: pd.DataFrame,
+    averages: pd.DataFrame,
+    count: int,
+    points: float,
+) -> dict[str, float]:
+    """One row of `summary`, of the rows of one setup with their regimes."""
     averages = averages[averages["count"] == count]
     means = flr_means(tuned)
     means = means.assign(regime=regime(means["plr"], edges))
-    r1 = best_regime_1(alone[alone["regime"] == "1"], tuned[tuned["regime"] == "1"])
+    small = best_regime_1(alone[alone["regime"] == "1"], tuned[tuned["regime"] == "1"])[1]
     large = {
-        "ft": best(_large(means)),
-        "best_flr": best(_large(tuned), "flr"),
-        "swa": best(_large(averages)),
+        "ft": best(_large(means))[1],
+        "best_flr": best(_large(tuned), "flr")[1],
+        "swa": best(_large(averages))[1],
     }
-    row = {name: edges[name] for name in ("setup", "eta12", "eta2AB", "eta23")}
-    row |= dict(zip(("best_regime_1", "best_regime_1_se"), _mean(r1[1])))
-    row |= dict(zip(("best_ft", "best_ft_se"), _mean(large["ft"][1])))
-    row |= dict(zip(("best_swa", "best_swa_se"), _mean(large["swa"][1])))
-    for name, (_, accuracies) in large.items():
-        gain = (accuracies - r1[1]).dropna()
-        row |= dict(zip((f"gain_{name}", f"gain_{name}_se"), _mean(gain)))
+    levels = {"best_regime_1": small, "best_ft": large["ft"], "best_swa": large["swa"]}
+    levels |= {f"gain_{name}": (found - small).dropna() for name, found in large.items()}
+    row = {name: edges[name] for name in ("setup", "title", "eta12", "eta2AB", "eta23")}
+    for name, values in levels.items():
+        row[name], row[f"{name}_se"] = _mean(values)
     row["argmax_ft"], row["argmax_swa"] = best(means)[0], best(averages)[0]
     if len(means):
         optimal = optimal_plrs(tuned, points)
         row["width"] = np.log10(optimal.max() / optimal.min())
-        steps = np.diff(np.log10(np.sort(means["plr"].unique())))
-        place = int(np.searchsorted(np.sort(means["plr"].unique()), row["argmax_ft"]))
-        near = steps[max(place - 1, 0) : place + 1]
-        row["grid_step"] = near.max() if len(near) else np.nan
+        row["grid_step"] = np.median(np.diff(np.log10(np.sort(means["plr"].unique()))))
         row["position"] = np.log10(row["argmax_ft"] / edges["eta12"])
     return row
 
@@ -421,58 +466,60 @@ def _large(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean(values: pd.Series) -> tuple[float, float]:
-    return values.mean(), values.sem()
+    """Mean and standard error over data sets, or over the seeds of one."""
+    if not len(values):
+        return np.nan, np.nan
+    by_data = values.groupby(level="data").mean()
+    outer = by_data if len(by_data) > 1 else values
+    return outer.mean(), outer.sem()
 
 
-def sharpness(before: pd.DataFrame, after: pd.DataFrame, bounds: pd.DataFrame) -> pd.DataFrame:
+def sharpness(
+    before: pd.DataFrame, after: pd.DataFrame, bounds: pd.DataFrame, loss: float
+) -> pd.DataFrame:
     """Sharpness and test error of runs where their train loss is the same.
 
     Sharpness is the effective gradient norm: the mean over batches of the norm of the batch
-    gradient by the scale-invariant weights, times their norm. The common loss is the largest that
-    any of the runs ends at; each run is read at the epoch whose loss is nearest to it, in the
-    logarithm.
+    gradient by the scale-invariant weights, times their norm. Each run is read where its train loss
+    first falls below `loss`: the mean of the two recorded epochs around, weighted by their losses'
+    distance from it. A run that does not fall so far, or begins below, has NaN.
 
     Args:
         before: histories of pre-training, with `plr`; those in regime 1 count.
         after: histories of fine-tuning, with `plr` and `flr`; those from regime 2 count.
         bounds: of the one setup that these are of.
+        loss: nats.
 
     Returns:
         Columns `SHARPNESS`; `lr` is the learning rate of the run itself.
 
-    Source: where-large-lrs, section 6.8.
+    Source: where-large-lrs, sections 0 and 6.8.
     """
     if not len(bounds):
         return frame_of([], SHARPNESS)
     edges = bounds.iloc[0].to_dict()
-    chosen = []
-    for frame, lr, regimes in ((before, "plr", ["1"]), (after, "flr", ["2A", "2B"])):
-        for _, run in _runs({"": frame}):
-            own = regime(run["plr"].iloc[:1], edges).iloc[0]
-            run = run.dropna(subset=["train_loss", "effective_gradient_norm", "test_error"])
-            run = run[run["epoch"] > 0]
-            if own in regimes and len(run):
-                chosen.append((own, run[lr].iloc[0], run))
-    common = max((run["train_loss"].iloc[-1] for *_, run in chosen), default=np.nan)
     rows = []
-    for own, lr, run in chosen:
-        distance = (run["train_loss"].clip(lower=1e-12) / common).map(np.log).abs()
-        read = run.loc[distance.idxmin()]
-        rows.append(
-            {
-                "setup": edges["setup"],
-                "regime": own,
-                "plr": read["plr"],
-                "lr": lr,
-                "seed": read["seed"],
-                "common_loss": common,
-                "epoch": read["epoch"],
-                "train_loss": read["train_loss"],
-                "sharpness": read["effective_gradient_norm"],
-                "test_error": read["test_error"],
-            }
-        )
+    for frame, lr, regimes in ((before, "plr", ["1"]), (after, "flr", ["2A", "2B"])):
+        for run in _runs(frame):
+            own = regime(run["plr"].iloc[:1], edges).iloc[0]
+            if own in regimes:
+                about = _about(run, "setup", "plr", "data", "seed")
+                about |= {"regime": own, "lr": run[lr].iloc[0], "train_loss": loss}
+                rows.append(about | _where_loss_is(run, loss))
     return frame_of(rows, SHARPNESS)
+
+
+def _where_loss_is(run: pd.DataFrame, loss: float) -> dict[str, float]:
+    """Epoch, sharpness and test error where the train loss of a run first falls below `loss`."""
+    names = {"epoch": "epoch", "effective_gradient_norm": "sharpness", "error": "test_error"}
+    run = run.assign(error=_test_errors(run, "recomputed"))
+    run = run.dropna(subset=["train_loss", *names])
+    below = np.flatnonzero(run["train_loss"].to_numpy() < loss)
+    if not len(below) or not below[0]:
+        return dict.fromkeys(names.values(), np.nan)
+    over, under = run.iloc[below[0] - 1], run.iloc[below[0]]
+    share = (over["train_loss"] - loss) / (over["train_loss"] - under["train_loss"])
+    return {new: (1 - share) * over[old] + share * under[old] for old, new in names.items()}
 
 
 def two_stages(
@@ -482,42 +529,55 @@ def two_stages(
     large: float,
     middle: float,
     scratch_epochs: int,
-    scratch_high: pd.DataFrame | None = None,
+    moments: str = "recomputed",
 ) -> pd.DataFrame:
     """Test accuracy after fine-tuning from one stage of pre-training, from two, and from none.
 
     Args:
         once: histories of fine-tuning, with `plr` and `flr`.
         twice: the same, of runs pre-trained at `large`, then at `middle`.
-        scratch, scratch_high: histories of runs from the initial state at an FLR, with `flr`.
+        scratch: histories of runs from the initial state at an FLR, with `flr`.
         large, middle: PLRs of regimes 2B and 2A.
         scratch_epochs: at which runs from scratch are read.
+        moments: as of `pretrained`.
 
     Returns:
-        Columns `TWO_STAGE`; `start` is one of `STARTS`.
+        Columns `TWO_STAGE`; `start` is one of `STARTS`, `plr` that of the last stage.
 
     Source: where-large-lrs, sections 5.5 (two_stage) and 7 (fig12).
     """
+    from_2b, from_2a = (
+        once[np.isclose(once["plr"], plr)] if len(once) else once for plr in (large, middle)
+    )
+    parts = zip(STARTS, (from_2b, twice, from_2a, scratch), (large, middle, middle, np.nan))
     rows = []
-    none = [scratch, *([] if scratch_high is None else [scratch_high])]
-    for start, frames in zip(STARTS, ([once], [twice], [once], none), strict=True):
-        for frame in frames:
-            for _, run in _runs({start: frame}):
-                plr = run["plr"].iloc[0] if start in ("2B", "2A") else None
-                if plr is not None and not np.isclose(plr, large if start == "2B" else middle):
-                    continue
-                end = run["epoch"].max()
-                end = min(scratch_epochs, end) if start == "none" else end
-                accuracy = 100 - _at(run, "test_error", end)
-                rows.append((start, run["flr"].iloc[0], run["seed"].iloc[0], accuracy))
+    for start, frame, plr in parts:
+        for run in _runs(frame):
+            end = run["epoch"].max()
+            end = min(scratch_epochs, end) if start == "none" else end
+            errors = run.assign(error=_test_errors(run, moments))
+            about = {"start": start, "plr": plr, **_about(run, "flr", "data", "seed")}
+            rows.append(about | {"test_accuracy": 100 - _at(errors, "error", end)})
     return frame_of(rows, TWO_STAGE)
 
 
-def _runs(setups: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Setup and history of each run; none of frames without rows."""
-    for setup, frame in setups.items():
-        for _, run in frame.groupby("run", sort=False) if len(frame) else []:
-            yield setup, run
+def _runs(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The history of each run; none of a frame without rows."""
+    for _, run in frame.groupby("run", sort=False) if len(frame) else []:
+        yield run
+
+
+def _about(run: pd.DataFrame, *names: str) -> dict[str, object]:
+    """What a run is told apart by; "" where it has no such column or value."""
+    row = run.iloc[0]
+    return {name: "" if name not in row or pd.isna(row[name]) else row[name] for name in names}
+
+
+def _test_errors(run: pd.DataFrame, moments: str) -> pd.Series:
+    """Test errors by the moments that are asked for; running ones where no others were recorded."""
+    column = MOMENTS[moments]
+    known = column in run and run[column].notna().any()
+    return run[column if known else "test_error"]
 
 
 def _at(run: pd.DataFrame, column: str, epoch: float) -> float:
@@ -528,9 +588,10 @@ def _at(run: pd.DataFrame, column: str, epoch: float) -> float:
     return float(found.iloc[0]) if len(found) else np.nan
 
 
-def _joined(setups: Mapping[str, pd.DataFrame], columns: Mapping[str, object]) -> pd.DataFrame:
-    frames = [frame.assign(setup=setup) for setup, frame in setups.items() if len(frame)]
+def _joined(probes: Mapping[str, pd.DataFrame], columns: Mapping[str, object]) -> pd.DataFrame:
+    frames = [frame for frame in probes.values() if len(frame)]
     if not frames:
         return frame_of([], columns)
     joined = pd.concat(frames, ignore_index=True)
+    joined["data"] = joined["data"].fillna("") if "data" in joined else ""
     return joined[list(columns)].astype(columns)

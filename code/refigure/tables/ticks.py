@@ -1,9 +1,7 @@
 """Tables of the synthetic task, and of bands whose border is moved.
 
-Runs differ by data set and seed; the tables number them through, and what is called `seed` there is
-such a run. Features keep the data set beside it: seeds of one share its points, its test set and
-the last layer, so that claims count data sets. Functions of the same names in `tables.large_lr` do
-the rest, for the one setup "ticks".
+Runs differ by data set and seed. Seeds of one data set share its points, its test set and the last
+layer, so that claims count data sets. `tables.large_lr` does the rest.
 
 Source: specification where-large-lrs, sections 5.2 to 5.6 and 6.6.
 """
@@ -19,7 +17,6 @@ from refigure.data.ticks import Ticks
 from refigure.tables import large_lr
 from refigure.tables.histories import frame_of
 
-SETUP = "ticks"
 FEATURES = {
     "setup": str,
     "plr": float,
@@ -34,44 +31,11 @@ POINTS = {"x1": float, "x2": float, "label": "int64"}
 MOVED = {**large_lr.BANDS, "border": "int64"}
 
 
-def numbered(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with its runs numbered through: `seed` counts data set and seed, sorted."""
-    if not len(frame):
-        return frame
-    pairs = sorted(set(zip(frame["data"], frame["seed"])))
-    number = {pair: place for place, pair in enumerate(pairs)}
-    return frame.assign(seed=[number[pair] for pair in zip(frame["data"], frame["seed"])])
-
-
-def pretrained(
-    runs: pd.DataFrame, epoch: int, last: int, converged_accuracy: float
-) -> pd.DataFrame:
-    """Columns `large_lr.PRETRAINED`; a run has converged when it makes no error in training."""
-    return large_lr.pretrained(
-        epoch, last, converged_accuracy=converged_accuracy, **{SETUP: numbered(runs)}
-    )
-
-
-def finetuned(runs: pd.DataFrame) -> pd.DataFrame:
-    """Columns `large_lr.FINETUNED`."""
-    return large_lr.finetuned(**{SETUP: numbered(runs)})
-
-
-def averaged(averages: pd.DataFrame) -> pd.DataFrame:
-    """Columns `large_lr.AVERAGED`, of `measures.accuracy.measure`."""
-    return large_lr.averaged(**{SETUP: numbered(averages)})
-
-
-def geometry(paths: pd.DataFrame) -> pd.DataFrame:
-    """Columns `large_lr.GEOMETRY`, of `measures.paths.measure`."""
-    return large_lr.geometry(**{SETUP: numbered(paths)})
-
-
 def features(features: pd.DataFrame) -> pd.DataFrame:
     """Accuracies on single features by rank.
 
     Args:
-        features: of `measures.features.measure`, with data, plr and seed.
+        features: of `measures.features.measure`, with setup, data, plr and seed.
 
     Returns:
         Columns `FEATURES`. Rank 0 is the test set, 1 the best feature of that network. `guess`:
@@ -80,12 +44,10 @@ def features(features: pd.DataFrame) -> pd.DataFrame:
     """
     if not len(features):
         return frame_of([], FEATURES)
-    frame = numbered(features).assign(setup=SETUP)
-    count = int(frame["rank"].max())
-    sizes = frame.groupby("rank")["points"].first()
-    by_rank = guesses(int(sizes[1]), count)
-    frame["guess"] = [50.0 if rank == 0 else by_rank[rank - 1] for rank in frame["rank"]]
-    return frame[list(FEATURES)].astype(FEATURES)
+    sizes = features.groupby("rank")["points"].first()
+    by_rank = guesses(int(sizes[1]), int(features["rank"].max()))
+    guess = [50.0 if rank == 0 else by_rank[rank - 1] for rank in features["rank"]]
+    return features.assign(guess=guess)[list(FEATURES)].astype(FEATURES)
 
 
 def guesses(points: int, sets: int) -> np.ndarray:
@@ -132,13 +94,18 @@ def moved_borders(**bands: pd.DataFrame) -> pd.DataFrame:
     """Band accuracies of one setup for several borders between low and middle frequencies.
 
     Args:
-        bands: of `measures.spectra.measure`, under `border_9` where the middle band begins at 9.
+        bands: of `measures.spectra.measure`, a frame a border.
 
     Returns:
-        Columns `MOVED`.
+        Columns `MOVED`; `border` is the distance at which the middle band begins.
     """
     frames = [
-        large_lr.bands(vit_c10=frame).assign(border=int(name.removeprefix("border_")))
-        for name, frame in bands.items()
+        large_lr.bands(bands=frame).assign(
+            border=frame.loc[frame["band"] == "mid", "first"].iloc[0]
+        )
+        for frame in bands.values()
+        if len(frame)
     ]
+    if not frames:
+        return frame_of([], MOVED)
     return pd.concat(frames, ignore_index=True)[list(MOVED)].astype(MOVED)

@@ -85,6 +85,11 @@ class Variational:
 
     # ------------------------------------------------------------------ batches
 
+    @property
+    def epoch(self) -> int:
+        """Of the last batch, from 0; -1 before the first."""
+        return self._orders[0]
+
     def batch(self, epoch: int, number: int) -> Batch:
         """The tokens of one step of an epoch, for all networks."""
         if self._orders[0] != epoch:

@@ -89,6 +89,7 @@ class Training:
     records: Sequence[Mapping[str, Any]]
     beginning: Beginning | None = None
     history: History = field(default_factory=History)
+    memory: dict[str, Tensor] = field(default_factory=dict)  # of recorders
 
     def __post_init__(self) -> None:
         spec = self.specs[0]
@@ -107,9 +108,15 @@ class Training:
         }
         for average in self.points.by_step.values():
             first_step(average, self.steps_per_epoch)  # refuses one that begins too early
-        self.stop_below = spec.stop and spec.stop["train_loss_below"]
+        # (column, bound) of the loss at which a network stops; none or one.
+        self.stops = [
+            (key.removesuffix("_below"), bound)
+            for key, bound in (spec.stop or {}).items()
+            if bound is not None
+        ]
         # What a stop or a point reads is measured at the end of every epoch, whatever its clock.
-        self.needed = self.points.reads | ({"train"} if spec.stop else set())
+        stops_at_pass = any(column == "train_loss" for column, _ in self.stops)
+        self.needed = self.points.reads | ({"train"} if stops_at_pass else set())
         networks, device = self.stack.networks, self.stack.flat.device
         self.alive = torch.ones(networks, dtype=torch.bool, device=device)
         self.ended = torch.full((networks,), -1, dtype=torch.int64)
@@ -255,17 +262,22 @@ class Training:
             mean = self.running_loss.cpu() / self.steps_per_epoch
             mean = torch.where(alive, mean, float("nan"))
             self.history.add(self.step, {"train_loss_running": mean})
+            measured = {**measured, "train_loss_running": mean}
         self.running_loss.zero_()
         counted = self.epoch - self.since
         self.points.update(counted, self._copy, alive, measured, self._moments_of)
-        if self.stop_below is not None and self.step > self.first_step:
-            reached = alive & (measured["train_loss"] < self.stop_below)
-            if reached.any() and "test_error" not in measured:
-                self._measure([record for record in self.records if record["name"] == "test"])
-            self._finish(reached)
+        for column, bound in self.stops if self.step > self.first_step else ():
+            self._finish(alive & (measured[column] < bound))
 
     def _finish(self, reached: Tensor) -> None:
         """End the networks that reached their stop; their last point is where they stopped."""
+        if reached.any():
+            # Losses and errors of the last epoch, which every run that ends has; of those that go
+            # on nothing, as where they train alone.
+            due = [record["name"] for record in self._due()]
+            left = [record for record in self.records if record["name"] not in due]
+            last = [record for record in left if record["name"] in ("train", "test")]
+            self._measure(last, reached)
         self.stopped |= reached
         self.ended[reached] = self.epoch
         self.alive &= ~reached.to(self.alive.device)
@@ -311,12 +323,18 @@ class Training:
     def _due_within_epoch(self) -> bool:
         return any("steps" in record["every"] for record in self.records) and bool(self._due())
 
-    def _measure(self, due: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """Take some measures at this step; returns the scalars, on the CPU."""
+    def _measure(
+        self, due: Sequence[Mapping[str, Any]], rows: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Take some measures at this step; returns the scalars, on the CPU.
+
+        Args:
+            rows: (networks,) bool, on the CPU, of which networks; None: of those that are alive.
+        """
         if not due:
             return {}
         moment = self._moment(due)
-        alive = self.alive.cpu()
+        alive = self.alive.cpu() if rows is None else rows
         scalars: dict[str, Tensor] = {}
         for record in due:
             for name, value in self.recorders[record["name"]](moment, record).items():
@@ -342,6 +360,7 @@ class Training:
             filters="filters" in names,
             factor=self.schedule(self.step / self.steps_per_epoch),
             steps=self.steps,
+            memory=self.memory,
         )
 
     # ------------------------------------------------------------------ states
@@ -354,6 +373,7 @@ class Training:
             **{f"points/{name}": value for name, value in self.points.as_tensors().items()},
             **{f"history/{name}": value for name, value in self.history.as_tensors().items()},
             **{f"carried/{name}": value for name, value in self._carried.items()},
+            **{f"memory/{name}": value for name, value in self.memory.items()},
             "start": self.start,
             "alive": self.alive,
             "ended": self.ended,
@@ -376,7 +396,7 @@ class Training:
         """Take up a state where `state` left it."""
         device = self.stack.flat.device
         groups: dict[str, dict[str, Tensor]] = {
-            kind: {} for kind in ("now", "points", "history", "steps", "carried")
+            kind: {} for kind in ("now", "points", "history", "steps", "carried", "memory")
         }
         for name, value in tensors.items():
             kind, slash, inner = name.partition("/")
@@ -389,6 +409,7 @@ class Training:
             self.steps.state = groups["steps"]
         self._carried.clear()
         self._carried.update(groups["carried"])
+        self.memory = groups["memory"]
         self.start = tensors["start"].to(device)
         self.alive = tensors["alive"].bool().to(device)
         self.ended, self.step = tensors["ended"], int(tensors["step"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -48,6 +48,7 @@ class Moment:
         filters: whether it takes them by filter.
         factor: of the learning rate, by the schedule.
         steps: the log of the epoch's steps, where a recorder wants it.
+        memory: what recorders keep from one measure to the next, by name; part of the state.
     """
 
     task: Any
@@ -59,6 +60,7 @@ class Moment:
     filters: bool = False
     factor: float = 1.0
     steps: Any = None
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def train_pass(self) -> TrainPass:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -124,10 +124,12 @@ class Points:
 
     Args:
         wanted: canonical texts of resolved points.
+        states: those of them that hold the optimiser's state, since a run goes on from them.
         made: key -> snapshot, of the points that are there.
     """
 
     wanted: Iterable[str]
+    states: Collection[str] = ()
     made: dict[str, Snapshot] = field(default_factory=dict)
     averages: dict[str, Average] = field(default_factory=dict)
     aside: dict[str, Snapshot] = field(default_factory=dict)
@@ -214,7 +216,7 @@ class Points:
         running.count += 1
         if running.count == average["count"]:
             flat = running.total / running.count
-            self.made[key] = Snapshot(flat, recompute(flat), now.optimiser, now.there, now.epoch)
+            self.made[key] = Snapshot(flat, recompute(flat), {}, now.there, now.epoch)
             del self.averages[key]
 
     def _keep_best(self, key, point, snapshot, alive, measured) -> None:
@@ -241,15 +243,27 @@ class Points:
         if rows.any():
             self.take(self.made, key, snapshot, rows)
             self.made[key].take_rows(self.aside[slot], rows)
-        self.take(self.aside, slot, snapshot, keep & alive)
+        self.take(self.aside, slot, snapshot, keep & alive, key)
 
-    @staticmethod
-    def take(where: dict[str, Snapshot], key: str, snapshot, rows: Tensor) -> None:
-        """Put the present state of the networks in `rows` under a key; the others stay."""
+    def take(
+        self,
+        where: dict[str, Snapshot],
+        key: str,
+        snapshot: Callable[[], Snapshot],
+        rows: Tensor,
+        point: str | None = None,
+    ) -> None:
+        """Put the present state of the networks in `rows` under a key; the others stay.
+
+        Args:
+            point: the point that the key belongs to; None: the key is its.
+        """
         if not rows.any():
             return
         now = snapshot()
         now.there = rows.clone()
+        if (point or key) not in self.states:
+            now.optimiser = {}
         if key in where:
             where[key].take_rows(now, rows)
         else:

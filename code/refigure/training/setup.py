@@ -51,7 +51,7 @@ def setup(
         specs,
         stack,
         statistics,
-        Points(wanted.points),
+        Points(wanted.points, wanted.states),
         [json.loads(record) for record in sorted(wanted.records)],
         start.beginning,
     )

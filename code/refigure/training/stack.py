@@ -26,6 +26,7 @@ class Stack:
         flat: (networks, trained), float32.
         invariant: how many of its columns, the first ones, are scale-invariant.
         filters: (first column, filters, size) of each scale-invariant tensor, in order.
+        undecayed: names that the model keeps from weight decay whatever their shape.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Stack:
         device: torch.device,
     ):
         groups = model.groups
+        self.undecayed = getattr(model, "undecayed", frozenset())
         untrained = {"fixed", *frozen}
         names = [name for name, group in groups.items() if group == "invariant"]
         self.filters = []

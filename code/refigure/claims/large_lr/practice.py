@@ -13,6 +13,7 @@ from refigure.claims.large_lr.accuracy import (
     same_interval,
 )
 from refigure.claims.large_lr.basins import one_basin
+from refigure.claims.large_lr.setups import joined
 from refigure.claims.verdict import Finding, all_of
 
 
@@ -30,13 +31,9 @@ def practice(
         against: as of `optimum_above_threshold`.
         barrier: as of `one_basin`.
         objects: of the test sets.
-        frames: pretrained, finetuned, geometry and bounds; what begins with one of these words and
-            an underscore is further setups.
+        frames: pretrained, finetuned, geometry and bounds, see `setups.over_setups`.
     """
-    of = {
-        key: pd.concat([frame for name, frame in frames.items() if name.split("_")[0] == key])
-        for key in ("pretrained", "finetuned", "geometry", "bounds")
-    }
+    of = joined(frames)
     geometry = of.pop("geometry")
     return all_of(
         optimum_above_threshold(**of, setups=setups, objects=objects, against=against),

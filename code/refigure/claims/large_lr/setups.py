@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 
@@ -120,9 +120,9 @@ def by_plr(rows: pd.DataFrame, column: str) -> list[tuple[float, Estimate | None
 def over_setups(without_2a: Callable[[str], Finding] | None = None) -> Callable[[Decide], Decide]:
     """Ask a predicate of every setup: it holds if it does in each, whose verdicts are recorded.
 
-    The predicate takes a `Setup` and its options; what it becomes takes tables by name, `bounds`,
-    the options, `setups` that the claim names (None: those at hand), and `objects`, how many the
-    test set has.
+    The predicate takes a `Setup` and its options; what it becomes takes tables by name (what begins
+    with a name and an underscore holds further setups: `bounds`, `bounds_vit`), the options,
+    `setups` that the claim names (None: those at hand), and `objects`, how many the test set has.
 
     Args:
         without_2a: of a claim about 2A, what it comes to where regime 2 shows but no PLR of it is
@@ -133,13 +133,11 @@ def over_setups(without_2a: Callable[[str], Finding] | None = None) -> Callable[
     def wrap(judge: Decide) -> Decide:
         @wraps(judge)
         def predicate(
-            bounds: pd.DataFrame,
-            setups: Sequence[str] | None = None,
-            objects: float | None = None,
-            **given,
+            setups: Sequence[str] | None = None, objects: float | None = None, **given
         ) -> Finding:
-            frames = {key: value for key, value in given.items() if isinstance(value, pd.DataFrame)}
-            options = {key: value for key, value in given.items() if key not in frames}
+            options = {k: v for k, v in given.items() if not isinstance(v, pd.DataFrame)}
+            frames = joined({k: v for k, v in given.items() if k not in options})
+            bounds = frames.pop("bounds")
             findings = {}
             for edges in bounds.to_dict("records"):
                 own = {
@@ -149,6 +147,7 @@ def over_setups(without_2a: Callable[[str], Finding] | None = None) -> Callable[
                     for key, frame in frames.items()
                 }
                 if all(len(frame) for frame in own.values()):
+                    own = with_units(own)
                     setup = Setup(edges, own, int(objects) if objects else None)
                     absent = _absent(setup, without_2a)
                     findings[edges["setup"]] = absent or judge(setup, **options)
@@ -162,6 +161,29 @@ def over_setups(without_2a: Callable[[str], Finding] | None = None) -> Callable[
         return predicate
 
     return wrap
+
+
+def joined(frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Tables by the first word of their names: `geometry` and `geometry_vit` are one."""
+    found: dict[str, list[pd.DataFrame]] = {}
+    for name, frame in frames.items():
+        found.setdefault(name.split("_")[0], []).append(frame)
+    return {
+        key: pd.concat([frame for frame in parts if len(frame)] or parts[:1], ignore_index=True)
+        for key, parts in found.items()
+    }
+
+
+def with_units(frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The tables of one setup with what its claims generalise over.
+
+    With several data sets (draws of the split and the noise, or sets of the synthetic task) these
+    are counted and seeds averaged within; of one the seeds are counted, and the column goes.
+    """
+    sets = {one for frame in frames.values() if "data" in frame for one in frame["data"].unique()}
+    if len(sets) > 1:
+        return dict(frames)
+    return {key: frame.drop(columns="data", errors="ignore") for key, frame in frames.items()}
 
 
 def refuted(reason: str) -> Finding:

@@ -8,7 +8,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import pandas as pd
 
-from refigure.claims.large_lr.setups import Setup, by_plr, over_setups
+from refigure.claims.large_lr.setups import LARGE, Setup, by_plr, over_setups, with_units
 from refigure.claims.statistics import by_replicate, cells, estimate, replicates
 from refigure.claims.verdict import (
     ABSENT,
@@ -23,6 +23,7 @@ from refigure.claims.verdict import (
     recorded,
     within,
 )
+from refigure.tables.large_lr import regime
 
 
 def slow_convergence(
@@ -88,19 +89,26 @@ def _below_tuned(setup: Setup, converged: dict, names: Sequence[str]) -> Finding
 
 
 def last_stage_decides(
-    two_stage: pd.DataFrame, points: float, objects: float | None = None
+    two_stage: pd.DataFrame, bounds: pd.DataFrame, points: float, objects: float | None = None
 ) -> Finding:
     """C9: pre-trained in 2B and then in 2A, fine-tuning is as good as from 2A, and clearly better
     than from 2B, at every FLR.
 
+    Where a PLR lies in another regime than the runs are named for, it is undecided.
+
     Args:
         two_stage: of `tables.large_lr.two_stages`.
+        bounds: of the one setup.
         points: that it may be worse than from 2A.
         objects: of the test set.
     """
     if not len(two_stage):
         return missing(ABSENT)
-    findings = []
+    two_stage = with_units({"runs": two_stage})["runs"]
+    findings = [
+        _in_regime(start, own["plr"].iloc[0], bounds)
+        for start, own in two_stage[two_stage["start"].isin(LARGE)].groupby("start")
+    ]
     for flr, runs in two_stage.groupby("flr"):
         of = {start: by_replicate(own, "test_accuracy") for start, own in runs.groupby("start")}
         if not {"2B", "2B, 2A", "2A"} <= set(of):
@@ -113,18 +121,34 @@ def last_stage_decides(
             at_least(less, -points, name=f"2B, 2A less 2A, FLR {flr:g}"),
             above(gain, 0, name=f"2B, 2A less 2B, FLR {flr:g}"),
         ]
-    return all_of(*findings)
+    return all_of(*[finding for finding in findings if finding])
 
 
-def spread_of_norms(norms: pd.DataFrame, order: Sequence[str]) -> Finding:
+def _in_regime(name: str, plr: float, bounds: pd.DataFrame) -> Finding | None:
+    """Undecided where a PLR is not in the regime that it stands for."""
+    if not len(bounds):
+        return missing("premise: no borders")
+    found = regime(pd.Series([plr]), bounds.iloc[0].to_dict()).iloc[0]
+    if found == name:
+        return None
+    where = f"in {found}" if found else "in no known regime"
+    return missing(f"premise: PLR {plr:g} is {where}, not in {name}")
+
+
+def spread_of_norms(norms: pd.DataFrame, bounds: pd.DataFrame, order: Sequence[str]) -> Finding:
     """C10: the logarithms of filters' shares in the norm spread more and more in this order.
+
+    Where the PLR is not in regime 3, it is undecided.
 
     Args:
         norms: of `tables.large_lr.norms`; a filter that is exactly 0 is left out.
+        bounds: of the one setup.
         order: stages.
     """
     if not len(norms):
         return missing(ABSENT)
+    norms = with_units({"norms": norms})["norms"]
+    premise = _in_regime("3", norms["plr"].iloc[0], bounds)
     finite = norms[np.isfinite(norms["log10_share"])]
     by = ["stage", *replicates(finite)]
     spreads = finite.groupby(by)["log10_share"].std(ddof=0)
@@ -141,7 +165,7 @@ def spread_of_norms(norms: pd.DataFrame, order: Sequence[str]) -> Finding:
         for less, more in pairwise(order)
     ]
     findings += [recorded(f"std, {stage}", estimate(spread[stage])) for stage in order]
-    return all_of(*findings)
+    return all_of(*findings, *([premise] if premise else []))
 
 
 def sharpness_is_no_function(sharpness: pd.DataFrame, factor: float, points: float) -> Finding:
@@ -152,20 +176,25 @@ def sharpness_is_no_function(sharpness: pd.DataFrame, factor: float, points: flo
     not tell the other.
 
     Args:
-        sharpness: of `tables.large_lr.sharpness`, at one train loss.
+        sharpness: of `tables.large_lr.sharpness`, at one train loss; runs that do not cross it
+            are counted and left out, and so are the others of their PLR and FLR.
         factor: of the mean sharpness, above this.
         points: between the mean test errors, at most, by two one-sided tests.
     """
     if not len(sharpness):
         return missing(ABSENT)
-    rows = sharpness[sharpness["regime"] != "1"]
+    rows = with_units({"runs": sharpness[sharpness["regime"] != "1"]})["runs"]
     rows = rows.assign(log_sharpness=np.log(rows["sharpness"].where(rows["sharpness"] > 0)))
+    left_out = float(rows["log_sharpness"].isna().sum())
+    # An FLR counts where every run of its PLR crosses the loss, so that means are over the same.
+    rows = rows.groupby(["plr", "lr"]).filter(lambda cell: cell["log_sharpness"].notna().all())
     means = {
         plr: (by_replicate(own, "test_error"), by_replicate(own, "log_sharpness"))
         for plr, own in rows.groupby("plr")
     }
+    count = recorded("runs that do not cross the loss", left_out)
     if len(means) < 2:
-        return missing(f"{len(means)} of at least 2 PLRs of regime 2")
+        return all_of(missing(f"{len(means)} of at least 2 PLRs of regime 2"), count)
     findings = []
     for one, two in combinations(means, 2):
         errors, logs = (means[two][column] - means[one][column] for column in (0, 1))
@@ -180,4 +209,4 @@ def sharpness_is_no_function(sharpness: pd.DataFrame, factor: float, points: flo
                 above(apart, float(np.log(factor)), name=f"log sharpness apart, {pair}"),
             )
         )
-    return any_of(*findings)
+    return all_of(any_of(*findings), count)

@@ -68,6 +68,8 @@ class Documents:
     """Prepared documents on a device; see `Prepared`.
 
     Attributes:
+        source: name of the source, as the configuration has it.
+        names: of the classes, in their order.
         rows: of the vocabulary.
         outputs: of a network: 1 for two classes, whose probability it is that of the second.
     """
@@ -79,6 +81,8 @@ class Documents:
     presence: Tensor
     pretrained: tuple[Tensor, Tensor] | None
     classes: int
+    source: str = ""
+    names: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -433,4 +437,6 @@ def load(path: Path, device: torch.device | str) -> Documents:
         presence=tensors["presence"],
         pretrained=(tensors["vectors"], tensors["known"]) if "vectors" in tensors else None,
         classes=len(about["classes"]),
+        source=about["recipe"]["source"],
+        names=tuple(about["classes"]),
     )

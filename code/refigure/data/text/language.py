@@ -46,6 +46,7 @@ class Text:
     Args:
         length: symbols of a window (characters), or predicted a step (words).
         streams: side by side (words), or None: windows, each from a fresh state (characters).
+        source: name of the source, as the configuration has it.
     """
 
     symbols: dict[str, Tensor]
@@ -53,6 +54,7 @@ class Text:
     counts: Tensor
     length: int
     streams: int | None
+    source: str = ""
 
     @property
     def rows(self) -> int:
@@ -175,4 +177,5 @@ def load(path: Path, device: torch.device | str) -> Text:
         counts=tensors["counts"],
         length=recipe["length"],
         streams=recipe.get("streams"),
+        source=recipe["source"],
     )

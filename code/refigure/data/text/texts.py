@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import urllib.error
+import shutil
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -18,7 +17,7 @@ from refigure.data.archives import Files, unpacked
 from refigure.data.reference import topics
 from refigure.data.sources import checked as checked
 from refigure.errors import UserError
-from refigure.files import alone
+from refigure.files import alone, whole
 
 WORDS = re.compile(r"[a-z]+")
 MARKS = {
@@ -99,18 +98,13 @@ def downloaded(source: Mapping[str, Any], cache: Path) -> list[Path]:
 
 
 def _fetch(url: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with urllib.request.urlopen(url, timeout=60) as answer, temporary.open("wb") as stream:
-            while block := answer.read(1 << 20):
-                stream.write(block)
-        os.replace(temporary, path)
-    except (OSError, urllib.error.URLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{url}: not to be downloaded to {path}: {reason}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as temporary:
+        try:
+            with urllib.request.urlopen(url, timeout=60) as answer, temporary.open("wb") as stream:
+                shutil.copyfileobj(answer, stream, 1 << 20)
+        except OSError as error:  # URLError is one
+            reason = " ".join(str(error).split())
+            raise UserError(f"{url}: not to be downloaded to {path}: {reason}") from None
 
 
 def _git_blob(path: Path) -> str:

@@ -105,7 +105,8 @@ def counts(model: LSTM, found: Structure) -> dict[str, Tensor]:
     """Numbers of what survives, (networks,) each, float64, by the columns of `docs/columns.md`.
 
     `C` is all weights over the surviving ones (over 1 where none survives); `macs` the products of
-    a time step: each non-constant gate with the inputs (looked up in a language model) and units.
+    a time step: each non-constant gate with the inputs (looked up in a language model) and units;
+    `macs_dense` those of the last layer, which a language model takes at every step.
 
     Source: sparse-gated-rnn, sections 6.3 and 6.5.
     """
@@ -124,19 +125,22 @@ def counts(model: LSTM, found: Structure) -> dict[str, Tensor]:
         "n_gates": n_gates,
         **{f"n_{gate}": by_gate[:, place] for place, gate in enumerate(GATES)},
         "macs": n_gates * read,
+        "macs_dense": n_h * model.outputs,
     }
     return {name: number.double() for name, number in numbers.items()}
 
 
 def sizes(model: LSTM) -> dict[str, int]:
-    """Weights of the whole network by short name, `all_...`, and its `macs_full`."""
+    """Weights of the whole network by short name, `all_...`, and its `macs_full`,
+    `macs_dense_full`."""
     found = {
         f"all_{short}": _size(model.shapes[name])
         for short, name in WEIGHTS.items()
         if name in model.shapes
     }
     read = model.hidden + (model.embedding or 0)
-    return found | {"macs_full": 4 * model.hidden * read}
+    products = {"macs_full": 4 * model.hidden * read}
+    return found | products | {"macs_dense_full": model.hidden * model.outputs}
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from refigure.data.prepared import load as load_data
+from refigure.errors import UserError
 from refigure.graph.catalogue import import_entry
 from refigure.graph.experiments import Run
 from refigure.graph.packs import Pack
 from refigure.graph.spec import Spec, canonical, digest
 from refigure.machine.progress import Progress
-from refigure.training.jobs import parts, states
+from refigure.training.jobs import memory, parts, states
 from refigure.training.jobs.parts import Part
 from refigure.training.loop import Trained, Training
 from refigure.training.networks import build_model
@@ -41,6 +42,7 @@ class Job:
         adoptable: folders of packs that no configuration names any more.
         device: where to compute.
         interval_s: seconds between training states.
+        memory: bytes that a stack may take; None: what is free on a GPU, any number on a CPU.
     """
 
     def __init__(
@@ -54,10 +56,11 @@ class Job:
         adoptable: Sequence[Path],
         device: torch.device,
         interval_s: float = 60.0,
+        memory: int | None = None,
     ):
         self.pack, self.code, self.folder, self.scratch = pack, code, folder, scratch
         self.data_path, self.parents, self.adoptable = data, parents, adoptable
-        self.device = device
+        self.device, self.memory = device, memory
         self.clock = states.Clock(interval_s)
         self.load = 0.0  # CPU seconds a second, of the last stack: a busy machine takes its time
 
@@ -84,7 +87,7 @@ class Job:
         if missing:
             data = load_data(self.data_path, self.device)
             for stack in self._stacks(missing, data):
-                done = parts.join([done, self._train(stack, data, progress)])
+                done = parts.join([done, self._train_what_fits(stack, data, progress)])
         done.save(self.folder)
         # The parts stay: Snakemake may yet refuse the pack (a clock that is ahead) and delete it.
         # `machine.scratch` removes them when the pack is accepted.
@@ -96,7 +99,8 @@ class Job:
         """Runs that can train side by side on this device.
 
         They share everything but seeds, numbers of the optimiser and where they start. On a CPU
-        convolutional networks go one after another: side by side gains nothing there.
+        convolutional networks go one after another: side by side gains nothing there. What is
+        estimated not to fit the device's memory is split.
         """
         alike: dict[str, list[Run]] = defaultdict(list)
         for run in runs:
@@ -105,8 +109,43 @@ class Job:
         for group in alike.values():
             kind = build_model(group[0].spec, data).stacking
             together = kind == "native" or (kind == "grouped" and self.device.type == "cuda")
-            stacks += [group] if together else [[run] for run in group]
+            stacks += self._fitting(group, data) if together else [[run] for run in group]
         return stacks
+
+    def _fitting(self, runs: list[Run], data: Any) -> list[list[Run]]:
+        limit = memory.free_bytes(self.device) if self.memory is None else self.memory
+        if limit is None or len(runs) == 1:
+            return [runs]
+        each = memory.bytes_of_one(runs[0], data, self.pack.wanted, self.device)
+        memory.release(self.device)
+        return memory.split(runs, limit // each)
+
+    def _train_what_fits(self, runs: list[Run], data: Any, progress: Progress) -> Part:
+        """Train a stack, or its halves one after the other where the memory is too small for it.
+
+        Raises:
+            UserError: it is too small for one network.
+        """
+        before = progress.epochs, progress.done
+        try:
+            return self._train(runs, data, progress)
+        except RuntimeError as error:
+            if not memory.is_refusal(error):
+                raise
+            if len(runs) == 1:
+                device = _device_name(self.device)
+                reason = str(error).splitlines()[0]
+                raise UserError(
+                    f"{runs[0].label} alone does not fit the memory of {device}: {reason}"
+                ) from None
+        # After the block: until its end the error holds all that the stack has allocated.
+        memory.release(self.device)
+        progress.epochs, progress.done = before
+        halves = memory.split(runs, -(-len(runs) // 2))
+        progress.say(
+            f"{len(runs)} networks do not fit the memory: trains {len(halves[0])} at a time"
+        )
+        return parts.join(self._train_what_fits(half, data, progress) for half in halves)
 
     # ------------------------------------------------------------------ one stack
 

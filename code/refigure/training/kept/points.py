@@ -13,7 +13,10 @@ from refigure.training.loop import Trained, Training
 
 
 def keep(runs: Sequence[Run], training: Training, trained: Trained, wanted: Wanted) -> Part:
-    """Every point that a run reached, under `run|point|name`."""
+    """Every point that a run reached, under `run|point|name`.
+
+    The optimiser's state lies beside the weights where a run goes on from there (`wanted.states`).
+    """
     part = Part()
     for place, run in enumerate(runs):
         part.points |= _points_of(run, place, training, trained)
@@ -33,8 +36,8 @@ def _points_of(run: Run, place: int, training: Training, trained: Trained) -> di
             found[f"{run.id}|{key}|variance/{layer}"] = variance[place].cpu().clone()
         if json.loads(key).keys() & {"epoch", "event"}:  # those that a run may go on from
             found[f"{run.id}|{key}|epoch"] = snapshot.epoch[place].clone()
-            for name, value in snapshot.optimiser.items():
-                found[f"{run.id}|{key}|optimiser/{name}"] = value[place].cpu().clone()
+        for name, value in snapshot.optimiser.items():  # where a run does
+            found[f"{run.id}|{key}|optimiser/{name}"] = value[place].cpu().clone()
     if run.parent is not None:
         for name, value in stack.named(trained.start).items():
             found[f"{run.id}|start|{name}"] = value[place].detach().cpu().clone()

@@ -20,13 +20,16 @@ class Adam:
 
     With g the gradient, clipped to norm `clip`, and t the steps so far: m <- 0.9 m + 0.1 g,
     v <- 0.999 v + 0.001 g^2, w <- w - lr * (m / (1 - 0.9^t)) / (sqrt(v / (1 - 0.999^t)) + eps).
+    With `epsilon_hat` the last factor is m * sqrt(1 - 0.999^t) / (1 - 0.9^t) / (sqrt(v) + eps), as
+    in Lasagne: small gradients then make smaller first steps.
     Weight decay adds wd * w to g after clipping; `decoupled`, it shrinks w by lr * wd instead and
     leaves the moments alone. A schedule's factor multiplies lr in both places.
 
     Args:
         settings: of each network: lr, wd and clip may differ; `decay: matrices` spares tensors of
-            one axis (biases, scales of norms); `clip` bounds the gradient's norm over all trained
-            parameters of a network, as torch.nn.utils.clip_grad_norm_.
+            one axis (biases, scales of norms) and what the model names `undecayed`; `clip` bounds
+            the gradient's norm over all trained parameters of a network, as
+            torch.nn.utils.clip_grad_norm_.
         stack: the networks, at their initial state.
 
     Attributes:
@@ -36,8 +39,8 @@ class Adam:
     Raises:
         UserError: a layer_decay other than 1.
 
-    Source: Kingma and Ba 2015, arXiv:1412.6980, algorithm 1; Loshchilov and Hutter 2019,
-    arXiv:1711.05101, algorithm 2.
+    Source: Kingma and Ba 2015, arXiv:1412.6980, algorithm 1, and its last paragraph for
+    `epsilon_hat`; Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2.
     """
 
     def __init__(self, settings: Sequence[Mapping[str, Any]], stack: Stack):
@@ -53,10 +56,13 @@ class Adam:
         if settings[0]["decay"] == "matrices":
             # (networks, trained): of each network's decay, nothing in the columns that are spared
             spared = [
-                torch.full((shape.numel(),), len(shape) < 2, device=flat.device)
-                for shape in stack.shapes
+                torch.full(
+                    (shape.numel(),), len(shape) < 2 or name in stack.undecayed, device=flat.device
+                )
+                for name, shape in zip(stack.names, stack.shapes)
             ]
             self.wd = self.wd.masked_fill(torch.cat(spared), 0.0)
+        self.epsilon_hat = settings[0]["epsilon_hat"]
         bounds = [float("inf") if s["clip"] is None else s["clip"] for s in settings]
         self.clip = torch.tensor(bounds)[:, None].to(flat)
         self.clips = any(bound < float("inf") for bound in bounds)
@@ -84,7 +90,10 @@ class Adam:
         square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
         rate = (lr / (1 - BETAS[0] ** steps)).to(flat)
         root = (1 - BETAS[1] ** steps).sqrt().to(flat)
-        flat.addcdiv_(rate * mean, (square.sqrt() / root).add_(EPSILON), value=-1.0)
+        if self.epsilon_hat:
+            flat.addcdiv_(rate * root * mean, square.sqrt().add_(EPSILON), value=-1.0)
+        else:
+            flat.addcdiv_(rate * mean, (square.sqrt() / root).add_(EPSILON), value=-1.0)
 
     def effective_lr(self, stack: Stack) -> Tensor:
         """lr / norm of the scale-invariant weights, (networks,).

@@ -43,12 +43,15 @@ def train(moment: Moment, settings: Mapping[str, Any]) -> dict[str, Tensor]:
 def test(moment: Moment, settings: Mapping[str, Any]) -> dict[str, Tensor]:
     """test_loss, test_error; with `recomputed`: the error with batch norm's moments re-estimated.
 
-    Running moments lag behind weights that move fast: three-regimes, section 11.3.
+    Running moments lag behind weights that move fast: three-regimes, section 11.3. Without batch
+    norm both errors are one.
     """
     loss, error = moment.test(moment.statistics)
     columns = {"test_loss": loss, "test_error": error}
     if settings["recomputed"]:
-        columns["test_error_recomputed"] = moment.test(moment.train_pass.statistics)[1]
+        normalised = bool(moment.statistics.running)
+        again = moment.test(moment.train_pass.statistics)[1] if normalised else error
+        columns["test_error_recomputed"] = again
     return columns
 
 
@@ -69,6 +72,20 @@ def geometry(moment: Moment, settings: Mapping[str, Any]) -> dict[str, Tensor]:
     if stack.invariant:
         measured["elr"] = moment.factor * moment.optimiser.effective_lr(stack)
     return measured
+
+
+def turn(moment: Moment, settings: Mapping[str, Any]) -> dict[str, Tensor]:
+    """cosine_to_previous: of the weights that count to those at the measure before, in float64.
+
+    NaN at the first. A random walk on a sphere of many dimensions forgets where it was: near 0.
+    """
+    columns = slice(0, moment.stack.invariant or None)
+    now = moment.stack.flat[:, columns].double()
+    before = moment.memory.get("turn")
+    moment.memory["turn"] = now
+    if before is None:
+        return {"cosine_to_previous": torch.full_like(now[:, 0], float("nan"))}
+    return {"cosine_to_previous": (now * before).sum(1) / (now.norm(dim=1) * before.norm(dim=1))}
 
 
 def filters(moment: Moment, settings: Mapping[str, Any]) -> dict[str, Tensor]:
