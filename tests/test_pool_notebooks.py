@@ -40,13 +40,13 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("key", FIGURES, ids="/".join)
+SHAPES = list({figure["notebook"]: key for key, figure in FIGURES.items()}.values())
+
+
+@pytest.mark.parametrize("key", [*SHAPES, ("memory-split", "ms3")], ids="/".join)
 def test_a_figure_is_drawn_and_its_csv_has_rows(key, folder, tmp_path, quick):
     assert len(drawing.draw(key[0], FIGURES[key], folder / "full", tmp_path / "figure"))
     assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
-
-
-SHAPES = list({figure["notebook"]: key for key, figure in FIGURES.items()}.values())
 
 
 @pytest.mark.parametrize("key", SHAPES, ids="/".join)
