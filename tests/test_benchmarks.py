@@ -18,6 +18,7 @@ TARGET = "results/tiny/tables/lines.parquet"
 # Script -> its arguments, and a line that it must print. `{tiny}` is a checkout of tests/tiny.py.
 ENTRIES = {
     "compaction": ("--steps 10 --repeats 1", rf"Word PTB .*: +{NUMBER} times as fast"),
+    "contrastive": ("--batch 4 --size 8 --k 2 --repeats 1", rf"median ratio {NUMBER}"),
     "overhead": ("--repeats 1 --every 0.01 --epochs 20", rf"takes {NUMBER} times as long"),
     "plan": (
         f"--checkout {{tiny}} --target {TARGET} --within 1e9",  # jobs too short to foretell

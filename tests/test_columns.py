@@ -13,7 +13,8 @@ from refigure.graph.lookups import function_of
 from refigure.measures import spectra
 from refigure.models import convnet
 from refigure.models.layers import Statistics
-from refigure.tables import decay, large_lr, pools, rnn, sphere, ticks, toy
+from refigure.tables import decay, large_lr, memorization, pools, rnn, sphere, ticks, toy
+from refigure.tables.histories import Recorded
 from refigure.training.passes import TrainPass
 from refigure.training.recorders import basic as recorders
 from refigure.training.recorders import step_norms
@@ -92,6 +93,20 @@ COLUMNS = {
     "pool_splits_main": pools.SPLITS,
     "pool_predictions_main": pools.PREDICTIONS,
     "pool_predicted_splits_main": pools.PREDICTED_SPLITS,
+    "cm_objects": memorization.OBJECTS,
+    "cm_steps": memorization.STEPS,
+    "cm_points": memorization.POINTS,
+    "cm_resamples": memorization.RESAMPLES,
+    "cm_views": memorization.VIEWS,
+    "cm_matched": memorization.MATCHED,
+    "cm_pairs": memorization.PAIRS,
+    "cm_classes": memorization.CLASSES,
+    "cm_correlations": memorization.CORRELATIONS,
+    "cm_held_out": memorization.HELD_OUT,
+    "cm_probes": memorization.PROBES,
+    "cm_kl": memorization.DIVERGENCES,
+    "cm_tsne": memorization.NEIGHBOURS,
+    "cm_pseudo_images": memorization.PATCHES,
 }
 
 
@@ -102,7 +117,11 @@ def empty(table: str, tables: dict[str, dict]) -> pd.DataFrame:
         return pd.DataFrame({name: [] for name in ("experiment", "run", "step", "epoch")})
     arguments = {name: empty(other, tables) for name, other in definition.get("tables", {}).items()}
     arguments |= {name: pd.DataFrame() for name in definition.get("probes", {})}
-    for array in definition.get("arrays", []):
+    arrays = definition.get("arrays", [])
+    if isinstance(arrays, dict):  # taken in their own types
+        arguments |= {name: Recorded(pd.DataFrame([]), [], []) for name in arrays}
+        arrays = []
+    for array in arrays:
         names = ["run", "epoch", "index", array, "elr", "seed", "experiment"]
         arguments[array] = pd.DataFrame(columns=names)
     runs = definition.get("runs", {})

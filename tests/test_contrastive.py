@@ -145,7 +145,7 @@ def a_task(streams: list[str], augment: dict | None = None) -> contrastive.Contr
     )
     model = plain_convnet.build(1, 8, 6, widths=[4, 8], outputs=16)
     spec = SimpleNamespace(
-        task={"temperature": 0.07, "loss": "cross_entropy"},
+        task=settings("task", "contrastive", "test"),
         augment=settings("augment", augment or {"name": "simclr"}, "test"),
         batch=2,
         drop_last=False,

@@ -25,6 +25,7 @@ from scipy.special import stdtrit
 
 UNITS = {
     "seed": "seeds",
+    "network": "networks",
     "data": "data sets",
     "draw": "data draws",
     "split": "splits",

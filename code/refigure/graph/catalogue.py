@@ -609,11 +609,12 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
             "Norm of the last layer, and of what else is not scale-invariant.",
         ),
         "correct": Entry(
-            "refigure.training.correctness",
+            "refigure.training.recorders.correct",
             {
                 "objects": Key(1024, "Training objects that are followed.", 256),
                 "held_out": Key(0, "Test objects that are followed.", 256),
                 "views": Key(10, "Fixed views of each object.", 1),
+                "redrawn": Key(False, "Of pairs, also among other companions, as a check.", True),
             },
             "Which objects are classified correctly, under fixed views of each.",
         ),

@@ -102,9 +102,19 @@ class CifarResNet18:
     def initial(self, generator: Generator, head_generator: Generator) -> dict[str, Tensor]:
         return draw(self._parameters, generator, head_generator)
 
-    def forward(
-        self, parameters: Mapping[str, Tensor], images: Tensor, statistics: Statistics
+    @property
+    def stages(self) -> int:
+        return 4
+
+    def features(
+        self,
+        parameters: Mapping[str, Tensor],
+        images: Tensor,
+        statistics: Statistics,
+        stage: int | None = None,
     ) -> Tensor:
+        """What the linear layer reads, means over pixels; with `stage`, 1 to 4, what it gives."""
+
         def convolved(x: Tensor, layer: str, norm: str, **options: int) -> Tensor:
             affine = (parameters[f"{norm}.{part}"] for part in ("weight", "bias"))
             x = conv2d(x, parameters[f"{layer}.weight"], **options)
@@ -119,6 +129,12 @@ class CifarResNet18:
                 layer = f"{block.name}.shortcut"
                 x = convolved(x, layer, f"{layer}_norm", stride=block.stride)
             x = F.relu(x + out)
-        return linear(
-            global_average_pool(x), parameters["linear.weight"], parameters["linear.bias"]
-        )
+            if block.name == f"stage{stage}.block2":
+                return x
+        return global_average_pool(x)
+
+    def forward(
+        self, parameters: Mapping[str, Tensor], images: Tensor, statistics: Statistics
+    ) -> Tensor:
+        x = self.features(parameters, images, statistics)
+        return linear(x, parameters["linear.weight"], parameters["linear.bias"])

@@ -26,6 +26,11 @@ Noise = Callable[[str, tuple[int, ...]], Tensor]
 class Model(Protocol):
     """What training and measures know of a model.
 
+    A model may have a method `features(parameters, images, statistics, stage)` as well: what its
+    last layer reads, (networks, images, features), or, where `stage` is a number from 1 to the
+    model's `stages`, the activations after that stage, (networks, images, channels, height, width).
+    Probes of representations need it.
+
     Attributes:
         stacking: how networks stack: "native" (batched products, good on every device), "grouped"
             (convolutions folded into channels, which pays on a GPU) or "single" (one at a time).

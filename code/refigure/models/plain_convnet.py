@@ -109,13 +109,29 @@ class PlainConvNet:
     def initial(self, generator: Generator, head_generator: Generator) -> dict[str, Tensor]:
         return draw(self._parameters, generator, head_generator)
 
-    def forward(
-        self, parameters: Mapping[str, Tensor], images: Tensor, statistics: Statistics
+    @property
+    def stages(self) -> int:
+        return len(self.widths)
+
+    def features(
+        self,
+        parameters: Mapping[str, Tensor],
+        images: Tensor,
+        statistics: Statistics,
+        stage: int | None = None,
     ) -> Tensor:
+        """What the linear layer reads; with `stage`, from 1, what that convolution's ReLU gives."""
         x = images
         for number, _, _, stride in self._convolutions:
             affine = (parameters[f"norm{number}.{part}"] for part in ("weight", "bias"))
             x = conv2d(x, parameters[f"conv{number}.weight"], stride=stride, padding=1)
             x = F.relu(batch_norm(x, f"norm{number}", statistics, *affine))
-        x = global_average_pool(x) if self.head == "pool" else x.flatten(2)
+            if number == stage:
+                return x
+        return global_average_pool(x) if self.head == "pool" else x.flatten(2)
+
+    def forward(
+        self, parameters: Mapping[str, Tensor], images: Tensor, statistics: Statistics
+    ) -> Tensor:
+        x = self.features(parameters, images, statistics)
         return linear(x, parameters["linear.weight"], parameters["linear.bias"])

@@ -47,7 +47,7 @@ class Classification:
         self.model, self.data = model, data
         self.streams = list(streams)
         self.batch_size = spec.batch
-        self.squared = spec.task["loss"] == "squared"
+        self.squared = spec.task.get("loss") == "squared"
         self.augmentation = None
         if spec.augment is not None:
             self.augmentation = import_entry("augment", spec.augment["name"]).build(

@@ -339,12 +339,16 @@ class Training:
         for record in due:
             for name, value in self.recorders[record["name"]](moment, record).items():
                 # What a network that ended would give is no measure of it.
-                measured = value.detach().double().cpu()
-                measured = rows_of(alive, measured, torch.full_like(measured, float("nan")))
+                measured = value.detach().cpu()
                 if measured.dim() > 1:
-                    self.history.add_array(self.step, name, measured)
+                    # Bits and whole numbers stay what they are, and have no NaN.
+                    nothing = float("nan") if measured.is_floating_point() else 0
+                    gone = torch.full_like(measured, nothing)
+                    self.history.add_array(self.step, name, rows_of(alive, measured, gone))
                 else:
-                    scalars[name] = measured
+                    measured = measured.double()
+                    gone = torch.full_like(measured, float("nan"))
+                    scalars[name] = rows_of(alive, measured, gone)
         self.history.add(self.step, scalars)
         return scalars
 

@@ -39,6 +39,7 @@ class Images:
         classes: number of them.
         black: (channels,), float32: a black pixel, normalised.
         std: (channels,), float32: what pixels in [0, 1] were divided by.
+        names: of the classes; empty where nobody said.
     """
 
     train_images: Tensor
@@ -49,6 +50,7 @@ class Images:
     classes: int
     black: Tensor
     std: Tensor
+    names: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -84,6 +86,7 @@ def load(path: Path, device: torch.device | str) -> Images:
         classes=len(about["classes"]),
         black=(torch.zeros_like(mean) - mean) / std,
         std=std,
+        names=tuple(map(str, about["classes"])),
     )
 
 
