@@ -39,7 +39,6 @@ UNITS = {
     "plr": "learning rates",
     "image": "images",
     "round": "rounds",
-    "network": "networks",
     "reading": "readings",
 }
 """Name of an index level -> what it counts, in the plural."""
