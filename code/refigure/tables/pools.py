@@ -260,7 +260,7 @@ def fits(ensembles: pd.DataFrame, temperatures: pd.DataFrame | None = None) -> p
     Over n at each width (`fixed`: k), of CNLL, NLL and NLL at temperature 2 (means over subsets),
     and of CNLL over disjoint ensembles with the temperature before and after averaging; over s at
     each n (`fixed`: n) of CNLL and NLL; over B of the best split's CNLL. Sizes are in units of S
-    and budgets at their nominal value (trap 19).
+    and budgets at their nominal value (power-laws, trap 19).
 
     Args:
         ensembles: of `formed`.
