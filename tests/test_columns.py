@@ -9,11 +9,22 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from refigure.claims.large_lr import by_setup
 from refigure.graph.lookups import function_of
 from refigure.measures import spectra
 from refigure.models import convnet
 from refigure.models.layers import Statistics
-from refigure.tables import decay, large_lr, memorization, pools, rnn, sphere, ticks, toy
+from refigure.tables import (
+    decay,
+    large_lr,
+    memorization,
+    pools,
+    rnn,
+    sphere,
+    ticks,
+    toy,
+    transfer,
+)
 from refigure.tables.histories import Recorded
 from refigure.training.passes import TrainPass
 from refigure.training.recorders import basic as recorders
@@ -58,6 +69,7 @@ COLUMNS = {
     "convergence_times": sphere.CONVERGENCE_TIMES,
     "curvature": sphere.CURVATURE,
     "random_walk": sphere.RANDOM_WALK,
+    "paths_r1": sphere.PATHS,
     "decay_jumps": decay.JUMPS,
     "decay_runs": decay.RUNS,
     "periods_main": decay.PERIODS,
@@ -73,6 +85,7 @@ COLUMNS = {
     "lr_two_stages": large_lr.TWO_STAGE,
     "lr_norms": large_lr.NORMS,
     "lr_sharpness": large_lr.SHARPNESS,
+    "lr_verdicts": by_setup.VERDICTS,
     "lr_band_example": spectra.EXAMPLE,
     "lr_bands_moved": ticks.MOVED,
     "tick_features": ticks.FEATURES,
@@ -93,6 +106,16 @@ COLUMNS = {
     "pool_splits_main": pools.SPLITS,
     "pool_predictions_main": pools.PREDICTIONS,
     "pool_predicted_splits_main": pools.PREDICTED_SPLITS,
+    "transfer_ensembles": transfer.ENSEMBLES,
+    "transfer_soups": transfer.SOUPS,
+    "transfer_lines": transfer.LINES,
+    "transfer_barriers": transfer.BARRIERS,
+    "transfer_planes": transfer.PLANES,
+    "transfer_similarities": transfer.SIMILARITIES,
+    "transfer_shifts": transfer.SHIFTS,
+    "transfer_tuning": transfer.TUNING,
+    "transfer_data": transfer.DATA,
+    "transfer_settings": transfer.SETTINGS,
     "cm_objects": memorization.OBJECTS,
     "cm_steps": memorization.STEPS,
     "cm_points": memorization.POINTS,

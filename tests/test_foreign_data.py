@@ -22,7 +22,7 @@ import pyarrow
 import pytest
 import yaml
 from PIL import Image
-from refigure.data.archives import Files
+from refigure.data.archives import Files, _below
 from refigure.data.sources import digest_of, read, survey
 from refigure.data.text import documents, language, texts
 from refigure.errors import UserError
@@ -508,3 +508,10 @@ def test_a_file_is_named_by_what_it_is(tmp_path):
     path.write_bytes(gzip.compress(tar_of(TREE)))
     assert Files(path).kind == "tar, gzip"
     assert documents.TABLES  # the layouts that `Files` is read for
+
+
+def test_a_link_leads_to_a_file_or_to_what_is_below_a_folder_and_to_no_neighbour():
+    names = sorted(["a", "a/x", "a/y/z", "a-b", "a.png", "ab/x", "b"])
+    assert _below(names, "a") == ["a", "a/x", "a/y/z"]
+    assert _below(names, "ab") == ["ab/x"]
+    assert _below(names, "c") == []

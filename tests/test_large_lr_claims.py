@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from refigure.claims.large_lr import by_setup
 from refigure.claims.large_lr import practice as claims
 from refigure.claims.verdict import threshold_at
 from refigure.graph.lookups import function_of
@@ -228,3 +229,38 @@ def test_where_the_cap_allows_no_such_factor_slow_convergence_is_open(tables):
     times = times[times["epochs_to_converge"] < 100]
     finding = decide("where-large-lrs", "C8", {**tables, "times": times})
     assert finding.verdict == "undecided" and "the cap allows a factor of" in finding.reason
+
+
+def test_a_table_has_the_verdict_of_every_setup():
+    world, other = large_lr_world.world(), large_lr_world.world("ticks", seeds=1)
+    frames = {**world, **{f"{key}_ticks": frame for key, frame in other.items()}}
+    options = {"C2": {}, "C5a": {"barrier": 1}}
+    rows = by_setup.verdicts(options, [], **{k: v for k, v in frames.items() if "bands" not in k})
+    found = rows.set_index(["setup", "claim"])["verdict"].to_dict()
+    assert found == {
+        ("convnet_c10", "C2"): "holds",
+        ("convnet_c10", "C5a"): "holds",
+        ("ticks", "C2"): "undecided",  # one seed
+        ("ticks", "C5a"): "undecided",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "where", "plr"),
+    [("C9", "two_stage", "start == '2B'", 2e-2), ("C10", "norms", "plr > 0", 5e-2)],
+)
+def test_runs_whose_rate_lies_in_another_regime_decide_nothing(name, key, where, plr, tables):
+    finding = decide("where-large-lrs", name, changed(tables, key, where, "plr", plr))
+    assert finding.verdict == "undecided" and f"premise: PLR {plr:g} is in" in finding.reason
+
+
+def test_data_sets_are_counted_where_there_are_several(tables):
+    """Ten runs of two data sets are two, not ten."""
+    runs = tables["pretrained"]
+    two = pd.concat([runs.assign(data=name) for name in ("first", "second")])
+    tuned = pd.concat([tables["finetuned"].assign(data=name) for name in ("first", "second")])
+    finding = claims.optimum_above_threshold(
+        pretrained=two, finetuned=tuned, bounds=tables["bounds"]
+    )
+    assert {number.n_of for number in finding.numbers.values() if number} == {"data sets"}
+    assert {number.n for number in finding.numbers.values() if number} == {2}

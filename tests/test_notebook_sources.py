@@ -12,12 +12,12 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "code/notebooks").glob("*/*.ipyn
 LIBRARIES = {"numpy", "pandas"}
 NAMES = {
     "refigure": {"plotting"},
-    "refigure.plotting": {"plt", "ensembles", "sphere", "large_lr", "rnn"},
+    "refigure.plotting": {"plt", "ensembles", "sphere", "large_lr", "rnn", "transfer"},
     "functools": {"partial"},
 }
 """What is imported by name: of ours `plotting` alone, whose code is in a figure's fingerprint."""
-VERDICTS = {"three-regimes/tab_claims"}
-"""Notebooks that tabulate verdicts: they read a JSON file and wrap its texts."""
+VERDICTS = {"three-regimes/tab_claims", "where-large-lrs/tab_setups"}
+"""Notebooks that tabulate verdicts: they wrap texts, and may read a JSON file."""
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: f"{path.parent.name}/{path.stem}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from conftest import ROOT
 from engine import graph_of, project
 from refigure.errors import UserError
@@ -266,6 +267,25 @@ def test_a_figure_is_redrawn_from_the_archive_by_the_documented_command(built_ti
     refigure(root, *command.split()[1:])
     assert (root / "results/tiny/figures/sample/fig1.csv").read_bytes() == before
     assert (root / "results/tiny/figures/sample/fig1.pdf").stat().st_size > 0
+
+
+def test_figures_of_own_data_are_redrawn_and_no_path_of_the_machine_travels(built_tiny, tmp_path):
+    """Own data are configured in `local.yaml`: without its checksums their tables have no name."""
+    root = copied(built_tiny, tmp_path / "own")
+    config = yaml.safe_load((root / "config/config.yaml").read_text())
+    own = config["sources"].pop("drawn")
+    (root / "config/config.yaml").write_text(yaml.safe_dump(config))
+    own["images"] = str((root / own["images"]).resolve())
+    (root / "config/local.yaml").write_text(yaml.safe_dump({"sources": {"drawn": own}}))
+    found = export(Graph(Config(root), "tiny"), tmp_path / "own.tar.gz")
+    with tarfile.open(found["archive"]) as archive:
+        archive.extractall(tmp_path, filter="data")
+    there = tmp_path / "refigure-tiny"
+    local = (there / "config/local.yaml").read_text()
+    assert own["sha256"] in local and str(tmp_path) not in local
+    (there / "results/tiny/figures/sample/fig1.pdf").unlink()
+    refigure(there, "draw", "sample", "fig1", "--scale", "tiny")
+    assert (there / "results/tiny/figures/sample/fig1.pdf").is_file()
 
 
 def test_equal_files_give_an_equal_archive(built_tiny, tmp_path):

@@ -123,6 +123,15 @@ def test_only_what_a_snakemake_of_this_folder_left_is_ended(cluster, capsys):
         slurm.end_left(cluster.root, wait_s=0.05, pause_s=0.01)
 
 
+def test_silence_of_the_queue_is_no_sign_that_nothing_runs(cluster):
+    cluster.answers("squeue", "", "exit 1")
+    with pytest.raises(
+        UserError, match="squeue does not answer, so jobs of a killed Snakemake may"
+    ):
+        slurm.end_left(cluster.root, wait_s=0.05, pause_s=0.01)
+    assert not [line for line in cluster.asked() if "scancel" in line]
+
+
 def test_jobs_are_left_alone_beside_a_living_snakemake(tmp_path):
     with release_dead(tmp_path / ".snakemake") as first:
         assert alone(first)

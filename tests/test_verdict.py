@@ -37,6 +37,15 @@ from refigure.claims.verdict import (
 from scipy import stats
 
 
+def test_two_parts_of_one_name_are_refused():
+    one, two = (
+        Finding("holds", parts={"M1": ("holds", "")}),
+        Finding("fails", parts={"M1": ("fails", "")}),
+    )
+    with pytest.raises(ValueError, match="'M1' names both"):
+        all_of(one, two)
+
+
 def seeds(value: float, se: float | None, n: int) -> Estimate:
     return Estimate(value, se, n, "seeds")
 

@@ -243,6 +243,9 @@ def _among(drawn: pd.Series, classes: Sequence[str], name: str) -> Finding:
 def pairs_exchangeable(pairs: pd.DataFrame, share: float, first_epoch: float) -> Finding:
     """C7: the two views of a pair are alike after averaging over views, not within one pair.
 
+    A mean over M pairs that are independent differs by 1 / sqrt(M) of what one pair does: where the
+    share is below that, even objects whose views are exchangeable could not show it.
+
     Args:
         pairs: of `tables.memorization.pairs`.
         share: of the difference in one pair, below which the averaged one is.
@@ -260,7 +263,12 @@ def pairs_exchangeable(pairs: pd.DataFrame, share: float, first_epoch: float) ->
         beyond = _drawn(rows["averaged"] - share * rows["one"], networks)
         name = f"epoch {epoch:g}: difference over all views less {share:g} of one pair"
         findings.append(below(beyond, 0, name=name))
-    return all_of(*findings) if findings else missing(f"no epoch from {first_epoch:g} on")
+    if not findings:
+        return missing(f"no epoch from {first_epoch:g} on")
+    views = int(pairs["views"].iloc[0])
+    reached = views**-0.5 < share
+    premise = {f"{views} views average a difference to {views**-0.5:.2g} of it at best": reached}
+    return given(premise, all_of(*findings))
 
 
 def probe_order(probes: pd.DataFrame, decides: float, objects: float = 0) -> Finding:
@@ -343,15 +351,23 @@ def _spread(
     ]
     if not len(rows):
         return None
-    return _drawn(rows.set_index("resample")[column], int(rows["networks"].iloc[0]))
+    values, networks = rows.set_index("resample")[column], int(rows["networks"].iloc[0])
+    return _drawn(values, networks, halved=column.startswith("v_"))
 
 
-def _drawn(values: pd.Series, networks: int) -> Estimate | None:
-    """Resample 0 with the spread of the others as its standard error, by resample."""
+def _drawn(values: pd.Series, networks: int, halved: bool = False) -> Estimate | None:
+    """Resample 0 with the spread of the others as its standard error, by resample.
+
+    Drawing n from n with replacement varies by (n - 1) / n of what n new ones would; networks of
+    split halves are drawn within each half.
+    """
     if not len(values) or 0 not in values.index or not np.isfinite(values.loc[0]):
         return None
     drawn = values[values.index > 0].dropna()
-    se = float(drawn.std(ddof=1)) if len(drawn) > 1 and networks > 1 else None
+    size = networks // 2 if halved else networks
+    se = None
+    if len(drawn) > 1 and size > 1:
+        se = float(drawn.std(ddof=1)) * (size / (size - 1)) ** 0.5
     return Estimate(float(values.loc[0]), se, networks, "networks")
 
 

@@ -493,8 +493,8 @@ def _join(findings: Sequence[Finding], order: tuple[str, str, str]) -> Finding:
     numbers, threshold, parts = {}, {}, {}
     reasons: dict[str, list[str]] = {}
     for finding in findings:
-        parts |= finding.parts
-        for joined, own in ((numbers, finding.numbers), (threshold, finding.threshold)):
+        tables = (parts, finding.parts), (numbers, finding.numbers)
+        for joined, own in (*tables, (threshold, finding.threshold)):
             for name, value in own.items():
                 if name in joined and joined[name] != value:
                     raise ValueError(f"{name!r} names both {joined[name]} and {value}")

@@ -17,6 +17,7 @@ import stat
 import tarfile
 import unicodedata
 import zipfile
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -295,12 +296,14 @@ class Files:
         grows = True
         while grows and len(files) <= MANY:  # a link may lead to a link
             grows = False
+            ordered = sorted(files)
             for name, end in links.items():
-                for one in [one for one in files if one == end or one.startswith(f"{end}/")]:
+                for one in _below(ordered, end):
                     grows |= name + one[len(end) :] not in files
                     files[name + one[len(end) :]] = files[one]
+        ordered = sorted(files)
         for name, end in links.items():
-            if grows or not any(one == name or one.startswith(f"{name}/") for one in files):
+            if grows or not _below(ordered, name):
                 reason = "in a circle" if grows else f"to '{end}', which is no file in it"
                 raise UserError(f"{self.path}: holds a link, '{name}', {reason}")
         names: dict[str, list[str]] = {}
@@ -443,3 +446,10 @@ def unpacked(content: bytes, where: str) -> bytes:
     if len(found) > limit:
         raise UserError(f"{where}: unpacks to {limit / 2**20:,.0f} MiB and more: not read")
     return found
+
+
+def _below(ordered: list[str], name: str) -> list[str]:
+    """Of sorted names the one that is `name` and those below it as a folder."""
+    found = [name] if ordered[(place := bisect_left(ordered, name)) : place + 1] == [name] else []
+    first, last = (bisect_left(ordered, name + end) for end in ("/", "0"))  # "0" follows "/"
+    return found + ordered[first:last]

@@ -10,13 +10,16 @@ import gzip
 import io
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
+
+import yaml
 
 from refigure.errors import UserError
 from refigure.explain.text import size
 from refigure.files import whole
 from refigure.graph.lookups import Graph
+from refigure.graph.reading import read_yaml
 
 RESULTS = ("tables", "claims", "figures", "notebooks", "all", "report.html")
 SOURCES = ("Snakefile", "Makefile", "pyproject.toml", "README.md", "rules", "config", "code")
@@ -74,16 +77,44 @@ def export(graph: Graph, path: Path) -> dict[str, Any]:
             name = f"{top}/{file.relative_to(graph.config.root).as_posix()}"
             archive.add(file, name, recursive=False, filter=_plain)
             count += 1
-        note = _note(graph).encode()
-        about = tarfile.TarInfo(f"{top}/REDRAW.md")
-        about.size, about.mode = len(note), 0o644
-        archive.addfile(about, io.BytesIO(note))
+        written = {"REDRAW.md": _note(graph)}
+        if local := _local(graph.config.root):
+            written["config/local.yaml"] = local
+        for name, content in written.items():
+            about = tarfile.TarInfo(f"{top}/{name}")
+            about.size, about.mode = len(content.encode()), 0o644
+            archive.addfile(about, io.BytesIO(content.encode()))
     return {
         "archive": str(path),
-        "files": count + 1,
+        "files": count + len(written),
         "bytes": path.stat().st_size,
         "redraw": _commands(graph),
     }
+
+
+def _local(root: Path) -> str:
+    """What `config/local.yaml` says of a user's own data, without where they lie on this machine.
+
+    The names of tables follow from the checksums in it: without them the archive's own figures of
+    own data could not be found. A path is the last part of its name here, and nothing reads it to
+    redraw.
+    """
+    path = root / "config/local.yaml"
+    if not path.is_file():
+        return ""
+    written = read_yaml(path)
+    kept = {key: written[key] for key in ("scale", "papers", "sources") if key in written}
+    for name, source in (kept.get("sources") or {}).items():
+        if isinstance(source, dict):
+            kept["sources"][name] = {key: _named(value) for key, value in source.items()}
+    return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+
+
+def _named(value: Any) -> Any:
+    """A path, or a list of paths, by its last part; all else as it is."""
+    if isinstance(value, list):
+        return [_named(one) for one in value]
+    return PurePath(value).name if isinstance(value, str) and "/" in value else value
 
 
 def _plain(about: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -44,6 +44,7 @@ def why(target: Target) -> dict[str, Any]:
                 "reasons": [_reason(reason) for reason in reasons],
             }
         )
+    notes += _without_records(staleness)
     trained = [step.names[0] for step in staleness.chain.values() if step.rule == "train"]
     return {
         "target": target.target,
@@ -133,6 +134,24 @@ def _unrecorded(step: Step, staleness: Staleness, holdings: Holdings) -> list[st
         return []
     said = "; ".join(changes)
     return [f"{step.label}: Snakemake has no record of it and keeps it; other code made it: {said}"]
+
+
+def _without_records(staleness: Staleness) -> list[str]:
+    """Results that are there without a record of Snakemake, as after a copy of `results/`."""
+    root = staleness.graph.config.root
+    lost = [
+        step
+        for step in staleness.chain.values()
+        if all((root / file).is_file() for file in step.outputs)
+        and staleness.records.of(step.outputs[0]) is None
+    ]
+    if not lost:
+        return []
+    return [
+        f"Snakemake has no record of {counted(len(lost), 'result')} that are there (its records lie"
+        " in .snakemake/metadata): it goes by the times of their files alone, and a change of code"
+        " or configuration since then is not seen"
+    ]
 
 
 # ---------------------------------------------------------------------- specs

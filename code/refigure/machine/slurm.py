@@ -96,11 +96,19 @@ def end_left(root: Path, wait_s: float = 180.0, pause_s: float = 1.0) -> int:
         How many there were: what is to be done has to be looked up again if any.
 
     Raises:
-        UserError: they have not ended in time.
+        UserError: they have not ended in time, or Slurm says nothing of them.
     """
     if not (root / LOGS).is_dir() or not shutil.which("squeue"):
         return 0
-    left = [one.id for one in jobs_of(root) or () if not one.over]
+    last = time.monotonic() + wait_s
+    while (found := jobs_of(root)) is None:  # silence is no sign that there are none
+        if time.monotonic() > last:
+            raise UserError(
+                f"squeue does not answer, so jobs of a killed Snakemake may still train in {root};"
+                f" start again when it does, or remove {LOGS} if there are none"
+            )
+        time.sleep(pause_s)
+    left = [one.id for one in found if not one.over]
     if not left:
         return 0
     many = "1 Slurm job" if len(left) == 1 else f"{len(left)} Slurm jobs"
@@ -111,7 +119,7 @@ def end_left(root: Path, wait_s: float = 180.0, pause_s: float = 1.0) -> int:
     )
     said("scancel", *left)
     last = time.monotonic() + wait_s
-    while any(one.id in left and not one.over for one in jobs_of(root) or ()):
+    while (found := jobs_of(root)) is None or any(one.id in left and not one.over for one in found):
         if time.monotonic() > last:
             raise UserError(f"Slurm jobs {' '.join(left)} do not end: `scancel --full` them")
         time.sleep(pause_s)

@@ -23,6 +23,10 @@ COLOURS = {
     "untrained": "0.45",
     "pixels": "0.7",
 }
+QUANTILE_COLOURS = {
+    mean: mpl.colormaps["turbo"](place) for mean, place in ((0.25, 0.1), (0.5, 0.42), (0.75, 0.88))
+}
+"""Blue, green and red of the first steps whose mean p is a quarter, a half, three quarters."""
 NAMES = METHODS | {"untrained": "Untrained network", "pixels": "Raw pixels"}
 
 

@@ -152,6 +152,7 @@ def pretrained(
     runs: pd.DataFrame,
     epoch: int,
     last: int,
+    until: int | None = None,
     converged_loss: float | None = None,
     converged_accuracy: float | None = None,
     moments: str = "recomputed",
@@ -161,7 +162,8 @@ def pretrained(
     Args:
         runs: histories.
         epoch: of the point that others start from, the last one of a shorter run; runs may go on.
-        last: epochs up to it, over which the mean and deviation of test accuracy are taken.
+        last: epochs over which the mean and deviation of test accuracy are taken, up to
+        until: this one, None: `epoch`. Runs that go on for averages go on at the same PLR.
         converged_loss: a run whose train loss is below has converged; or
         converged_accuracy: one whose train accuracy, percent, is at least this.
         moments: of batch norm, by which test accuracies are taken: re-estimated over the training
@@ -181,6 +183,7 @@ def pretrained(
     rows = []
     for run in _runs(runs):
         end = min(epoch, run["epoch"].max())
+        up_to = min(until or epoch, run["epoch"].max())
         at = run[run["epoch"] <= end]
         errors = _test_errors(at, moments)
         loss, accuracy = _at(at, "train_loss", end), 100 - _at(at, "train_error", end)
@@ -188,7 +191,8 @@ def pretrained(
             converged = bool(loss < converged_loss)
         else:
             converged = bool(accuracy >= converged_accuracy)
-        looks = at.assign(error=errors)[at["epoch"] > end - last]["error"].dropna()
+        over = run["epoch"].between(up_to - last, up_to, inclusive="right")
+        looks = _test_errors(run, moments)[over].dropna()
         rows.append(
             {
                 **_about(run, "setup", "title", "plr", "data", "seed"),

@@ -315,6 +315,7 @@ MATCHED = {
 PAIRS = {
     "epoch": float,
     "networks": "int64",
+    "views": "int64",
     "resample": "int64",
     "averaged": float,
     "one": float,
@@ -730,6 +731,7 @@ def pairs(
                 {
                     "epoch": own[step],
                     "networks": len(a),
+                    "views": a.shape[1],
                     "resample": number,
                     "averaged": np.abs(gap.mean(0)).mean(),
                     "one": np.abs(gap[0]).mean(),

@@ -16,6 +16,7 @@ from refigure.claims.statistics import (
     cells,
     compare_best,
     estimate,
+    reading,
     replicates,
 )
 from refigure.claims.verdict import (
@@ -180,7 +181,10 @@ def with_units(frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     With several data sets (draws of the split and the noise, or sets of the synthetic task) these
     are counted and seeds averaged within; of one the seeds are counted, and the column goes.
     """
-    sets = {one for frame in frames.values() if "data" in frame for one in frame["data"].unique()}
+    named = [
+        frame["data"].astype(object).fillna("") for frame in frames.values() if "data" in frame
+    ]
+    sets = {one for column in named for one in column.unique()}
     if len(sets) > 1:
         return dict(frames)
     return {key: frame.drop(columns="data", errors="ignore") for key, frame in frames.items()}
@@ -194,7 +198,8 @@ def refuted(reason: str) -> Finding:
 def _absent(setup: Setup, without_2a: Callable[[str], Finding] | None) -> Finding | None:
     """What a setup comes to that lacks what every predicate needs; None where it does not."""
     frames = setup.frames.values()
-    if max(len(frame.groupby(replicates(frame))) for frame in frames) == 1:
+    runs = max(len(frame.groupby(replicates(frame))) for frame in frames)
+    if runs == 1 and not reading():
         return missing("1 seed")
     if not np.isfinite(setup.edges["eta12"]):
         return missing("premise: no PLR converges for all seeds, regime 1 is not seen")
