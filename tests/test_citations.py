@@ -25,6 +25,7 @@ OWN = {
     "config/experiments/sphere.yaml": "three-regimes",
     "config/experiments/ticks.yaml": "where-large-lrs",
     "config/experiments/transfer.yaml": "pretrain-basin",
+    "config/experiments/transfer_own.yaml": "pretrain-basin",
     "config/experiments/vit.yaml": "where-large-lrs",
     "config/scales/small8.yaml": "three-regimes",
     "tests/test_events.py": "periodic-behavior",

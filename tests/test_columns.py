@@ -14,7 +14,7 @@ from refigure.graph.lookups import function_of
 from refigure.measures import spectra
 from refigure.models import convnet
 from refigure.models.layers import Statistics
-from refigure.tables import decay, large_lr, memorization, rnn, sphere, ticks, toy
+from refigure.tables import decay, large_lr, memorization, rnn, sphere, ticks, toy, transfer
 from refigure.tables.histories import Recorded
 from refigure.training.passes import TrainPass
 from refigure.training.recorders import basic as recorders
@@ -59,6 +59,7 @@ COLUMNS = {
     "convergence_times": sphere.CONVERGENCE_TIMES,
     "curvature": sphere.CURVATURE,
     "random_walk": sphere.RANDOM_WALK,
+    "paths_r1": sphere.PATHS,
     "decay_jumps": decay.JUMPS,
     "decay_runs": decay.RUNS,
     "periods_main": decay.PERIODS,
@@ -88,6 +89,16 @@ COLUMNS = {
     "kept_words": rnn.WORDS,
     "word_survival": rnn.SURVIVAL,
     "interpretability": rnn.INTERPRETABILITY,
+    "transfer_ensembles": transfer.ENSEMBLES,
+    "transfer_soups": transfer.SOUPS,
+    "transfer_lines": transfer.LINES,
+    "transfer_barriers": transfer.BARRIERS,
+    "transfer_planes": transfer.PLANES,
+    "transfer_similarities": transfer.SIMILARITIES,
+    "transfer_shifts": transfer.SHIFTS,
+    "transfer_tuning": transfer.TUNING,
+    "transfer_data": transfer.DATA,
+    "transfer_settings": transfer.SETTINGS,
     "cm_objects": memorization.OBJECTS,
     "cm_steps": memorization.STEPS,
     "cm_points": memorization.POINTS,

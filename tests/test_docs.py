@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,14 @@ def test_citation_and_papers_name_the_same_works():
         ]
         assert str(one["year"]) in str(paper["venue"])
         assert one["identifiers"][0]["value"] == f"arXiv:{paper['arxiv']}"
+
+
+def test_the_page_and_the_schema_of_the_configuration_are_what_the_code_says():
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import draw_config
+    finally:
+        sys.path.pop(0)
+    rerun = "run `python docs/draw_config.py`"
+    assert draw_config.PAGE.read_text(encoding="utf-8") == draw_config.page(), rerun
+    assert draw_config.SCHEMA.read_text(encoding="utf-8") == draw_config.schema_text(), rerun

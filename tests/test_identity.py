@@ -203,7 +203,7 @@ def test_a_started_run_does_not_depend_on_the_name_of_the_point(graph):
     edits = {f"{PT}.points": renamed, f"{PT}.scales.demo.points": renamed}
     for name, experiment in before.experiments.items():
         start = experiment.start
-        if start and start.get("from") == PT and start.get("at") == "pt":
+        if start and (start.source, start.at) == (PT, "pt"):
             edits[f"{name}.start.at"] = "anchor"
     assert ids(graph(**edits)) == ids(before)
 

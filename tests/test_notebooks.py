@@ -62,6 +62,7 @@ def history(rate: float, seed: int, epochs: int = EPOCHS, start: float = 8.0) ->
             "test_error_recomputed": np.clip(test, 0, 91),
             "weight_norm": 6.3,
             "cosine_to_start": np.minimum(cosine, 1),
+            "cosine_to_previous": np.where(epoch, np.exp(-5 * rate), np.nan),
             "distance_to_start": np.sqrt(2 - 2 * np.clip(cosine, 0, 1)),
             "train_loss_running": loss,
         }
@@ -115,10 +116,22 @@ def made_up() -> dict[str, pd.DataFrame]:
     tables["sphere_a9"] = pd.concat(wide)
     plain = runs((0.02, 0.2, 0.64, 2.0, 20.0), (0,), "lr")
     tables["plain_a5"] = plain.drop(columns=["effective_gradient_norm"])
+    tables["lines_a5"], tables["lines_i"] = tables["plain_a5"], tables["sphere_i"]
+    tables |= {f"lines_a{n}": tables[f"sphere_a{n}"] for n in (1, 2, 3, 4, 6, 7, 8, 9)}
     families = {f"m{number}": tables[f"sphere_m{number}"] for number in (1, 2, 3, 4)}
     regimes = sphere.regimes(**families)
-    tables |= dict.fromkeys(("regimes_main", "regimes_m1", "regimes_pairs"), regimes)
-    tables["borders_main"] = tables["borders_m1"] = sphere.borders(regimes)
+    names = ("main", "m1", "pairs", "levels", "dense")
+    tables |= {f"regimes_{name}": regimes for name in names}
+    tables |= {f"borders_{name}": sphere.borders(regimes) for name in names if name != "pairs"}
+    tables["sphere_r1"] = runs((1e-3, 3e-3), (0, 1)).assign(plr=3e-3)
+    between = [
+        (kind, seed, first, second, alpha, 1e-3 * (1 + 4 * alpha * (1 - alpha)))
+        for kind, first, second in (("neighbours", 1e-3, 3e-3), ("fine-tuned", 3e-3, 1e-3))
+        for seed in (0, 1)
+        for alpha in np.linspace(0, 1, 5)
+    ]
+    columns = ["kind", "seed", "first_elr", "second_elr", "alpha", "train_loss"]
+    tables["paths_r1"] = sphere.paths(pd.DataFrame(between, columns=columns))
     tables["equal_loss"] = sphere.equal_loss(regimes, **families)
     for family, seeds in (("m1", (0, 1, 2)), ("m3", (0,))):
         frames = [
@@ -143,7 +156,10 @@ def made_up() -> dict[str, pd.DataFrame]:
         for seed in (0, 1, 2)
     ]
     tables["switch_f2"] = pd.concat(switch, ignore_index=True)
-    tables["switched"] = sphere.switched(regimes, tables["sphere_m1"], tables["switch_f2"])
+    tables["transfer_after"], tables["transfer_initial"] = tables["switch_f2"], tables["sphere_m1"]
+    tables["switched"] = sphere.switched(
+        regimes, m1=tables["sphere_m1"], m1_switch=tables["switch_f2"]
+    )
     times = [
         (elr, seed, 20 / (7.5e-3 - elr) * 2e-3 * (1 + 0.1 * seed) if elr < 7e-3 else np.nan)
         for elr in (4e-3, 5e-3, 6e-3, 7e-3, 8e-3)

@@ -108,13 +108,25 @@ def test_c4_wants_the_three_classes_in_order(kinds, verdict):
     assert claims.ordered_classes(table[::-1]).verdict == verdict
 
 
-def test_c5_is_about_periodic_runs_alone():
-    rows = [{"lr": 0.1 * 2**n, "kind": "periodic", "mean_period": 400 / 2**n} for n in range(7)]
-    other = {"lr": 30.0, "kind": "single jump", "mean_period": 900}
-    assert claims.shorter_periods(runs(*rows, other), -0.7, 3).verdict == HOLDS
-    assert claims.shorter_periods(runs(*rows[:3]), -0.7, 3).verdict == UNDECIDED  # no error
-    shuffled = [row | {"mean_period": period} for row, period in zip(rows, (3, 1, 2, 5, 4, 7, 6))]
-    assert claims.shorter_periods(runs(*shuffled), -0.7, 3).verdict == FAILS
+def swept(lengths, wobble=0.02) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Periodic runs of rising lr wd with six periods each, about these lengths."""
+    rows = [{"lr": 0.1 * 2**n, "kind": "periodic", "run": f"r{n}"} for n in range(len(lengths))]
+    spread = np.linspace(-wobble, wobble, 6)
+    own = [
+        {"run": f"r{n}", "iterations": length * (1 + off)}
+        for n, length in enumerate(lengths)
+        for off in spread
+    ]
+    return runs(*rows, {"lr": 30.0, "kind": "single jump"}), periods(*own)
+
+
+def test_c5_is_about_periodic_runs_alone_and_their_periods_have_errors():
+    falling = [400 / 2**n for n in range(5)]
+    assert claims.shorter_periods(*swept(falling), -0.7, 3).verdict == HOLDS
+    assert claims.shorter_periods(*swept(falling[:2]), -0.7, 3).verdict == UNDECIDED
+    assert claims.shorter_periods(*swept(falling[::-1]), -0.7, 3).verdict == FAILS
+    near = [100, 99, 101, 98, 100]
+    assert claims.shorter_periods(*swept(near, wobble=0.5), -0.7, 3).verdict == UNDECIDED
 
 
 def long_run(middle: float, last: float, count: int = 15) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -227,7 +239,7 @@ def test_without_runs_nothing_is_decided():
         claims.both_needed(none, no_jumps, "l", 2),
         claims.mechanism(no_periods, no_jumps, 0.9, 1.02, 0.9),
         claims.ordered_classes(none),
-        claims.shorter_periods(none, -0.7, 3),
+        claims.shorter_periods(none, no_periods, -0.7, 3),
         claims.consistent(no_periods, none, 0.3, 15),
         claims.better_minima(no_periods),
         claims.equilibrium_steps(none, 0.8, 1.25, 3),

@@ -214,7 +214,8 @@ def test_the_best_errors_are_of_cells_that_have_converged_in_regime_1_in_every_s
 
 def test_switched_runs_stand_beside_those_from_the_initial_state():
     moved = plateau(1e-2, loss=1.1, plr=1e-1)
-    table = sphere.switched(sphere.regimes(m1=THREE), THREE, moved)
+    table = sphere.switched(sphere.regimes(m1=THREE), m1=THREE, m1_switch=moved)
+    assert table["family"].tolist() == ["M1", "M1"]
     assert table["train_loss"].tolist() == pytest.approx([1.1, 1.0])
     assert table["start_regime"][0] == 3
     assert table["plr"].isna().tolist() == [False, True]
@@ -236,19 +237,61 @@ def test_the_time_to_converge_is_the_first_epoch_below_the_threshold():
 
 def test_a_random_walk_of_equal_steps_decays_as_a_simulated_one():
     elr, norm, dimensions, walkers = 0.1, 2.0, 6, 20_000
-    run = history(elr, train_loss=np.ones(3), effective_gradient_norm=norm)
+    turned = np.array([np.nan, 0.5, 0.4])
+    run = history(elr, cosine_to_previous=turned, effective_gradient_norm=norm)
     table = sphere.random_walk(run)
     size = elr * norm
-    assert table["cosine"].tolist() == pytest.approx([(1 + size**2) ** (-5 * e) for e in range(3)])
+    assert table["epoch"].tolist() == [1, 2] and table["cosine_to_previous"].tolist() == [0.5, 0.4]
+    assert table["cosine_expected"].tolist() == pytest.approx([(1 + size**2) ** -5] * 2)
     rng = np.random.default_rng(0)
     points = np.zeros((walkers, dimensions))
     points[:, 0] = 1
-    for _ in range(20):
+    for _ in range(10):
         direction = rng.standard_normal(points.shape)
         direction -= (direction * points).sum(1, keepdims=True) * points
         points += size * direction / np.linalg.norm(direction, axis=1, keepdims=True)
         points /= np.linalg.norm(points, axis=1, keepdims=True)
-    assert points[:, 0].mean() == pytest.approx(table["cosine"][2], abs=4 / walkers**0.5)
+    assert points[:, 0].mean() == pytest.approx(table["cosine_expected"][1], abs=4 / walkers**0.5)
+
+
+def test_an_unfinished_run_is_in_neither_of_regimes_1_and_2():
+    falling = history(5e-3, train_loss=np.geomspace(5, 0.05, 41), train_error=20.0)
+    table = sphere.regimes(m1=together(THREE, falling))
+    assert table.set_index("rate")["unfinished"].to_dict() == {
+        1e-3: False,
+        1e-2: False,
+        1e-1: False,
+        5e-3: True,
+    }
+    edges = sphere.borders(table).query("seed == -1").iloc[0]
+    assert (edges["last_r1"], edges["first_r2"]) == (1e-3, 1e-2)
+
+
+def test_a_deviation_over_epochs_needs_ten_looks():
+    few = plateau(1e-2, epochs=19)
+    assert np.isnan(sphere.regimes(m1=few)["train_loss_half_std"].item())
+    assert sphere.regimes(m1=plateau(1e-2))["train_loss_half_std"].item() == 0
+
+
+def test_looks_at_chance_and_changes_are_counted_over_the_trailing_half():
+    error = np.full(41, 50.0)
+    error[25:30] = 89.0
+    table = sphere.regimes(m1=history(4e-2, train_loss=np.ones(41), train_error=error))
+    assert (table["share_r3"].item(), table["share_r2"].item()) == (0.25, 0.75)
+    assert table["alternations"].item() == 2
+    error[25:30] = 80.0  # neither the one nor the other
+    table = sphere.regimes(m1=history(4e-2, train_loss=np.ones(41), train_error=error))
+    assert (table["share_r3"].item(), table["alternations"].item()) == (0, 0)
+
+
+def test_a_barrier_is_the_excess_of_the_log_over_its_ends():
+    rows = [
+        ("neighbours", 0, 1e-3, 2e-3, alpha, loss)
+        for alpha, loss in ((0.0, 1.0), (0.5, 10.0), (1.0, 1e-2))
+    ]
+    columns = ["kind", "seed", "first_elr", "second_elr", "alpha", "train_loss"]
+    table = sphere.paths(pd.DataFrame(rows, columns=columns))
+    assert table["log_barrier"].tolist() == pytest.approx([np.log(100)] * 3)
 
 
 def test_curvatures_carry_the_name_of_their_family():

@@ -10,12 +10,13 @@ import torch
 from refigure.data.text import baselines
 from refigure.data.text.documents import Documents
 from refigure.data.text.language import Text
+from refigure.errors import UserError
 from refigure.graph.spec import Spec
 from refigure.measures import sparsity as probes
 from refigure.measures.members import Group, Member
 from refigure.models.layers import Statistics
 from refigure.models.rnn import sparsity
-from refigure.models.rnn.compaction import compacted
+from refigure.models.rnn.compaction import Compact, compacted
 from refigure.models.rnn.lstm import folded, lstm_classifier, lstm_language
 from refigure.models.rnn.recurrence import recurrence
 from refigure.models.rnn.variational import CONSTANTS, SUFFIX, clipped, kl, log_alpha
@@ -619,6 +620,25 @@ def test_a_compacted_network_gives_what_the_masked_one_gives(config):
         macs.append(net.macs)
     if config in ("LLLCLL", "LLLLCL", "LLLLLL", "LCRL", "LLCL", "LLRL", "LLLL"):
         assert min(macs) < 12 * (3 + (4 if len(config) == 6 else 0))
+
+
+@pytest.mark.parametrize("config", ["LLLLLL", "LLRL", "DCCD"])
+def test_a_compacted_network_is_read_back_as_it_was(config, tmp_path):
+    data = documents() if len(config) == 6 else text()
+    task, parameters = network(data, config)
+    parameters = sparse(parameters)
+    left = sparsity.structure(task.model, sparsity.masks(task.model, parameters), strict=True)
+    net = compacted(task.model, folded(clipped(parameters)), left)
+    net.save(tmp_path / "net.npz", data.words)
+    read, words = Compact.load(tmp_path / "net.npz")
+    assert words == data.words
+    tokens = np.array([3, 5, 4, 3])
+    np.testing.assert_array_equal(read.outputs(tokens), net.outputs(tokens))
+    (tmp_path / "other.npz").write_bytes(b"no archive")
+    np.savez(tmp_path / "strange.npz", words=np.array(["a"]))
+    for name in ("other", "strange"):
+        with pytest.raises(UserError, match=name):
+            Compact.load(tmp_path / f"{name}.npz")
 
 
 def test_padding_on_the_left_changes_nothing():

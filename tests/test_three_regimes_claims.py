@@ -30,6 +30,8 @@ def runs(levels: dict[float, dict], family="M1", seeds=SPREAD) -> pd.DataFrame:
                 "effective_gradient_norm_half": 1.0,
                 "first_gradient_norm": 100.0,
                 "loss_slope": 0.0,
+                "unfinished": False,
+                "cosine_to_previous": 0.0,
                 "chance": 90.0,
                 "epochs": 60.0,
             } | own
@@ -92,7 +94,7 @@ def test_every_variant_is_named_and_an_absent_one_leaves_it_open():
 # ---------------------------------------------------------------------- C2
 
 
-def better(losses, errors, norms, seeds=SPREAD):
+def better(losses, errors, norms, seeds=SPREAD, off_loss=0.1):
     rates = [1e-3, 2e-3, 3e-3][: len(losses)]
     table = runs(
         {
@@ -103,17 +105,29 @@ def better(losses, errors, norms, seeds=SPREAD):
     )
     equal = pd.DataFrame(
         [
-            ("M1", rate, seed, norm * (1 + off))
+            ("M1", rate, seed, norm * (1 + off), off_loss)
             for rate, norm in zip(rates, norms)
             for seed, off in enumerate(seeds)
         ],
-        columns=["family", "elr", "seed", "effective_gradient_norm_at_common_loss"],
+        columns=[
+            "family",
+            "elr",
+            "seed",
+            "effective_gradient_norm_at_common_loss",
+            "nearest_loss_off",
+        ],
     )
     return claims.better_within_r1(table, equal, "M1", correlation=-0.8)
 
 
 def test_falling_losses_errors_and_gradients_hold():
     assert better([3, 2, 1], [30, 20, 10], [3, 2, 1]).verdict == HOLDS
+
+
+def test_losses_that_are_not_equal_are_not_compared():
+    finding = better([3, 2, 1], [30, 20, 10], [3, 2, 1], off_loss=0.3)
+    assert finding.verdict == UNDECIDED
+    assert finding.numbers["runs dropped whose loss is not equal"] == 9
 
 
 def test_an_error_or_a_gradient_that_grows_fails():
@@ -147,7 +161,7 @@ def levels(losses, norms, **columns):
             for rate, loss, norm in zip([1e-2, 2e-2, 3e-2], losses, norms)
         }
     )
-    return claims.equilibrium_levels(table, "M1", ties=1, core_share=0.85, slope=0.25)
+    return claims.equilibrium_levels(table, ["M1"], ties=1, core_share=0.85, slope=0.25)
 
 
 def test_growing_losses_and_falling_gradients_hold_with_one_tie():
@@ -176,11 +190,19 @@ def test_runs_near_to_chance_are_not_in_the_core():
 def moved(ratio, seeds=SPREAD, others=()):
     rows = [*others]
     for seed, off in enumerate(seeds):
-        rows.append((np.nan, 1e-2, seed, np.nan, 1.0, 1.0))
-        rows.append((1e-3, 1e-2, seed, 1, ratio * (1 + off), 1.0))
-    columns = ["plr", "elr", "seed", "start_regime", "train_loss", "effective_gradient_norm"]
+        rows.append(("M1", np.nan, 1e-2, seed, np.nan, 1.0, 1.0))
+        rows.append(("M1", 1e-3, 1e-2, seed, 1, ratio * (1 + off), 1.0))
+    columns = [
+        "family",
+        "plr",
+        "elr",
+        "seed",
+        "start_regime",
+        "train_loss",
+        "effective_gradient_norm",
+    ]
     table = pd.DataFrame(rows, columns=columns)
-    return claims.same_equilibrium(runs(ORDERED), table, difference=0.2)
+    return claims.same_equilibrium(runs(ORDERED), table, ["M1"], difference=0.2)
 
 
 def test_the_same_level_from_any_start_holds_and_another_fails():
@@ -195,7 +217,7 @@ def test_a_switched_seed_that_diverged_leaves_its_cell_open():
 
 
 def test_a_start_without_a_run_to_compare_with_hides_no_failure():
-    alone = [(1e-1, 1e-2, 7, 3, 1.0, 1.0)]
+    alone = [("M1", 1e-1, 1e-2, 7, 3, 1.0, 1.0)]
     finding = moved(1.1, others=alone)
     assert finding.verdict == UNDECIDED and "no seed has ELR 0.01" in finding.reason
     assert moved(1.3, others=alone).verdict == FAILS
@@ -204,25 +226,72 @@ def test_a_start_without_a_run_to_compare_with_hides_no_failure():
 # ---------------------------------------------------------------------- C5
 
 
-def walk(error, norm):
-    table = runs({1.0: {"regime": 3, "train_error": error, "effective_gradient_norm": norm}})
-    return claims.random_walk(table, "M1", points=3, gradient_from=0.3)
+def walk(cosine, norm, second=0.6, **more):
+    levels = {1.0: {"regime": 3, "cosine_to_previous": cosine, "effective_gradient_norm": norm}}
+    if second is not None:
+        levels[1e-2] = {"regime": 2, "cosine_to_previous": second}
+    options = {"distance": 0.05, "bounded": 0.9, "gradient_from": 0.3} | more
+    table = runs({rate: {"train_error": 89.0} | own for rate, own in levels.items()})
+    return claims.random_walk(table, "M1", **options)
 
 
-def test_chance_and_large_gradients_hold():
-    assert walk(89.0, 1e4).verdict == HOLDS
+def test_far_epochs_beside_near_ones_and_large_gradients_hold():
+    assert walk(0.01, 1e4).verdict == HOLDS
 
 
-def test_another_error_or_small_gradients_fail():
-    assert walk(94.0, 1e4).verdict == FAILS
-    assert walk(89.0, 50.0).verdict == FAILS
+def test_a_bounded_regime_3_an_unbounded_regime_2_and_small_gradients_fail():
+    assert walk(0.3, 1e4).verdict == FAILS
+    assert walk(0.01, 1e4, second=0.02).verdict == FAILS
+    assert walk(0.01, 50.0).verdict == FAILS
+
+
+def test_without_regime_2_beside_it_nothing_is_decided():
+    assert walk(0.01, 1e4, second=None).verdict == UNDECIDED
 
 
 def test_gradients_are_compared_from_the_elr_that_is_named():
-    table = runs({0.1: {"regime": 3, "train_error": 90.0}})
-    finding = claims.random_walk(table, "M1", points=3, gradient_from=0.3)
-    assert finding.verdict == UNDECIDED
-    assert claims.random_walk(table, "M1", points=3, gradient_from=0).verdict == FAILS
+    assert walk(0.01, 1e4, gradient_from=2.0).verdict == UNDECIDED
+
+
+# ---------------------------------------------------------------------- C13, C14
+
+
+def barriers(low, high, seeds=SPREAD):
+    rows = [
+        ("neighbours", seed, first, second, 0.5, 1.0, value + off)
+        for first, second, value in ((1e-3, 2e-3, low), (2e-3, 3e-3, high))
+        for seed, off in enumerate(seeds)
+    ]
+    rows.append(("fine-tuned", 0, 1e-3, 5e-4, 0.5, 1.0, 0.0))
+    columns = ["kind", "seed", "first_elr", "second_elr", "alpha", "train_loss", "log_barrier"]
+    return claims.separate_minima(pd.DataFrame(rows, columns=columns), barrier=0)
+
+
+def test_barriers_that_are_there_and_grow_hold():
+    assert barriers(1.0, 2.0).verdict == HOLDS
+    assert barriers(2.0, 1.0).verdict == FAILS
+    assert barriers(1.0, 2.0, seeds=[0.0]).verdict == UNDECIDED
+
+
+def border(share, alternations):
+    levels = {1e-3: {"regime": 1}, 1e-2: {"regime": 2}, 2e-2: {"regime": 2}, 1e-1: {"regime": 3}}
+    table = runs(levels).assign(share_r2=0.5, share_r3=0.0, alternations=0.0)
+    mixed = table["rate"] == 2e-2
+    table.loc[mixed, ["share_r3", "alternations"]] = share, alternations
+    return claims.mixed_border(table, "M1", share=0.1, alternations=2)
+
+
+def test_a_run_that_alternates_between_regimes_2_and_3_is_a_witness():
+    assert border(0.4, 6).verdict == HOLDS
+    assert border(0.4, 1).verdict == UNDECIDED
+    assert border(0.0, 0).verdict == UNDECIDED
+
+
+def test_the_first_family_at_hand_decides_and_the_other_is_a_part():
+    table = pd.concat([runs(ORDERED), runs(ORDERED, family="D20")])
+    finding = claims.equilibrium_levels(table, ["D20", "M1"], 1, 0.85, 0.25)
+    assert set(finding.parts) == {"D20", "M1"}
+    assert claims.equilibrium_levels(runs(ORDERED), ["D20", "M1"], 1, 0.85, 0.25).parts == {}
 
 
 # ---------------------------------------------------------------------- C6
@@ -377,6 +446,7 @@ def decayed(*onsets, settled=None):
         rows.append((1.0, 1e-2, seed, 0, True, 0.5, elr))
     columns = ["lr", "wd", "seed", "jumps", "stationary", "trailing_loss", "trailing_elr"]
     table = pd.DataFrame(rows, columns=columns)
+    table["elr_held"] = 3e-3
     return claims.conventional(runs(ORDERED), jumps, table, onset_share=0.25, stationary_loss=0.1)
 
 
@@ -414,9 +484,11 @@ def test_empty_tables_are_not_at_this_scale():
     findings = [
         claims.three_regimes(regimes, ["M1"], 1),
         claims.better_within_r1(regimes, empty, "M1", -0.8),
-        claims.equilibrium_levels(regimes, "M1", 1, 0.85, 0.25),
-        claims.same_equilibrium(regimes, empty, 0.2),
-        claims.random_walk(regimes, "M1", 3, 0.3),
+        claims.equilibrium_levels(regimes, ["M1"], 1, 0.85, 0.25),
+        claims.same_equilibrium(regimes, pd.DataFrame({"family": []}), ["M1"], 0.2),
+        claims.random_walk(regimes, "M1", 0.05, 0.9, 0.3),
+        claims.separate_minima(empty, 0),
+        claims.mixed_border(regimes, "M1", 0.1, 2),
         claims.slow_border(empty, 0.5),
         claims.better_optima(regimes, empty, ["M1"], 0.05),
         claims.conventional(regimes, empty, empty, 0.25, 0.1),

@@ -125,13 +125,13 @@ def fewer_words(networks: pd.DataFrame, share: float) -> Finding:
 
     Args:
         networks: of `tables.rnn.networks`.
-        share: of the words of SparseVD that may be left at most, seed by seed.
+        share: of the words of SparseVD that may be left at most; compared by its logarithm.
     """
     findings = {}
     for task in have(networks, CLASSIFICATION, "W", "W+Voc"):
-        kept = [by_seed(networks, task, method, "n_voc") for method in ("W+Voc", "W")]
-        ratio = over_seeds((kept[0] / kept[1].where(kept[1] > 0)).dropna())
-        finding = at_most(ratio, share, name=f"{task}: words kept, of those of SparseVD")
+        ratio = log_ratio(networks, task, "n_voc", "W", "W+Voc")
+        name = f"{task}: log words kept, SparseVD-Voc less SparseVD"
+        finding = at_most(ratio, float(np.log(share)), name=name)
         findings[task] = sound(networks, task, ["W", "W+Voc"], finding)
     return every(findings, CLASSIFICATION)
 

@@ -1,4 +1,4 @@
-"""What the claims of the two recurrent papers share: tasks, methods, and differences seed by seed.
+"""What the claims of the two recurrent papers share: tasks, methods, and their differences.
 
 Predicates read the table of networks (`tables.rnn.networks`): one row a task, method and seed, at
 the epoch that the papers report. "Less" and "at most" must be shown by more than their errors. A
@@ -15,10 +15,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from refigure.claims.statistics import (
-    Estimate,
-    paired,
-)
+from refigure.claims.statistics import Estimate
 from refigure.claims.verdict import (
     ABSENT,
     FAILS,
@@ -45,18 +42,22 @@ def by_seed(networks: pd.DataFrame, task: str, method: str, column: str) -> pd.S
 
 
 def difference(first: pd.Series, second: pd.Series) -> Estimate | None:
-    """First less second over the seeds that both have; None where a value is missing."""
-    seeds = first.index.intersection(second.index)
-    values = pd.concat([first[seeds], second[seeds]])
-    if not len(seeds) or not np.isfinite(values).all():
+    """First less second, with the errors of both; None where a value is missing.
+
+    Networks of one seed and two methods share the text and nothing else: a network's draws are
+    those of a digest that its configuration is part of (`streams.stream_of_spec`). So seeds are not
+    paired, which would halve the degrees of freedom for nothing.
+    """
+    values = pd.concat([first, second])
+    if not len(first) or not len(second) or not np.isfinite(values).all():
         return None
-    return paired(first[seeds].to_numpy(), second[seeds].to_numpy(), "seeds")
+    return Estimate.of(first.to_numpy(), "seeds") - Estimate.of(second.to_numpy(), "seeds")
 
 
 def change(
     networks: pd.DataFrame, task: str, column: str, before: str, after: str
 ) -> Estimate | None:
-    """What a column becomes from one method to another, seed by seed: after less before."""
+    """What a column becomes from one method to another: after less before."""
     return difference(
         by_seed(networks, task, after, column), by_seed(networks, task, before, column)
     )
@@ -65,7 +66,7 @@ def change(
 def log_ratio(
     networks: pd.DataFrame, task: str, column: str, before: str, after: str
 ) -> Estimate | None:
-    """The natural logarithm of after over before, seed by seed.
+    """The natural logarithm of after over before, of means of logarithms.
 
     Ratios of counts are compared by their logarithms: their errors are nearly symmetric.
     """

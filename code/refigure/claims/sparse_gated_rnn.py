@@ -230,19 +230,18 @@ def structure_by_task(networks: pd.DataFrame, difference: float, p_value: float)
     if None in estimates.values():
         return missing("a network of W+G+N has no neuron left")
     language, classification = (
-        pd.DataFrame({task: shares[task] for task in kind}).mean(axis=1, skipna=False)
-        for kind in kinds
+        sum(estimates[task] for task in kind) * (1 / len(kind)) for kind in kinds
     )
     findings = [
         above(
-            over_seeds((language - classification).dropna()),
+            language - classification,
             difference,
             name="share of output gates, language models less classification",
         )
     ]
     for model in kinds[0]:
         for classifier in kinds[1]:
-            gap = over_seeds((shares[model] - shares[classifier]).dropna())
+            gap = estimates[model] - estimates[classifier]
             name = f"share of output gates, {model} less {classifier}"
             findings.append(above(gap, 0, name=name))
     counts = own.groupby("task")[[f"n_{gate}" for gate in GATES]].sum()

@@ -8,7 +8,8 @@ where the runs of all its seeds do, so that a rate on a border decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ from refigure.claims.verdict import (
     recorded,
     unanimous,
     within,
+    witness,
 )
 from refigure.tables.sphere import borders, majority, regime_at
 
@@ -82,7 +84,11 @@ def three_regimes(regimes: pd.DataFrame, families: Sequence[str], count: float) 
 
 
 def better_within_r1(
-    regimes: pd.DataFrame, equal_loss: pd.DataFrame, family: str, correlation: float
+    regimes: pd.DataFrame,
+    equal_loss: pd.DataFrame,
+    family: str,
+    correlation: float,
+    loss_off: float = 0.2,
 ) -> Finding:
     """C2: over the ELRs of regime 1 the final loss and the test error fall as the ELR grows, and so
     does the gradient norm where the losses are equal.
@@ -92,6 +98,8 @@ def better_within_r1(
         equal_loss: of `tables.sphere.equal_loss`.
         family: that decides.
         correlation: Spearman's, which must be at most this; one value a seed that has all ELRs.
+        loss_off: a run whose nearest measured loss is further from the common one, relatively, is
+            not compared at equal loss; how many these are is recorded.
     """
     runs = _in_regime(regimes[regimes["family"] == family], 1)
     if not len(runs):
@@ -110,27 +118,38 @@ def better_within_r1(
         known = None if None in by_seed else Estimate.of(by_seed, "seeds")
         findings.append(at_most(known, correlation, name=f"rank correlation of ELR and {name}"))
     norms = equal_loss[(equal_loss["family"] == family) & equal_loss["elr"].isin(runs["rate"])]
+    far = norms["nearest_loss_off"] > loss_off
+    findings.append(recorded("runs dropped whose loss is not equal", float(far.sum())))
+    norms = norms[~far]
+    if norms["elr"].nunique() < runs["rate"].nunique():
+        return all_of(*findings, missing("an ELR of regime 1 has no run at the common loss"))
     name = "gradient norm at equal loss, ELR"
     column = "effective_gradient_norm_at_common_loss"
     return all_of(*findings, _trend(norms, "elr", column, "decreasing", 0, name))
 
 
 def equilibrium_levels(
-    regimes: pd.DataFrame, family: str, ties: int, core_share: float, slope: float
+    regimes: pd.DataFrame, families: Sequence[str], ties: int, core_share: float, slope: float
 ) -> Finding:
     """C3: in the core of regime 2 the loss is stationary and grows with the ELR, and the effective
     gradient norm falls.
 
     Args:
         regimes: of `tables.sphere.regimes`; levels are means over the trailing half.
-        family: that decides.
+        families: the first of them that there is decides; others are recorded beside it.
         ties: adjacent ties within 2 standard errors that are allowed, of either quantity.
         core_share: of chance; the mean train error of a core run is below it.
         slope: by how much the log of the loss may move over the trailing half.
     """
-    runs = _core(regimes[regimes["family"] == family], core_share)
-    if family not in set(regimes["family"]):
-        return missing(ABSENT)
+
+    def levels(family: str) -> Finding:
+        return _levels(regimes[regimes["family"] == family], ties, core_share, slope)
+
+    return _first_decides(families, set(regimes["family"]), levels)
+
+
+def _levels(own: pd.DataFrame, ties: int, core_share: float, slope: float) -> Finding:
+    runs = _core(own, core_share)
     if runs["rate"].nunique() < 3:
         # One tie is allowed, so two ELRs would show nothing.
         return missing(f"{runs['rate'].nunique()} of at least 3 core ELRs in regime 2")
@@ -147,19 +166,28 @@ def equilibrium_levels(
     )
 
 
-def same_equilibrium(regimes: pd.DataFrame, switched: pd.DataFrame, difference: float) -> Finding:
+def same_equilibrium(
+    regimes: pd.DataFrame, switched: pd.DataFrame, families: Sequence[str], difference: float
+) -> Finding:
     """C4: at an ELR of regime 2 the levels are those of a run from the initial state, wherever the
     run came from.
 
     Args:
-        regimes: of `tables.sphere.regimes`, holding M1.
+        regimes: of `tables.sphere.regimes`, holding the families.
         switched: of `tables.sphere.switched`.
+        families: the first of them that there is decides; others are recorded beside it.
         difference: relative to the run from the initial state, seed by seed; a seed that lost its
             level, by divergence, leaves its cell open.
     """
-    if not len(switched):
-        return missing(ABSENT)
-    labels = majority(regimes[regimes["family"] == "M1"])
+
+    def levels(family: str) -> Finding:
+        labels = majority(regimes[regimes["family"] == family])
+        return _same_levels(labels, switched[switched["family"] == family], difference)
+
+    return _first_decides(families, set(switched["family"]), levels)
+
+
+def _same_levels(labels: pd.Series, switched: pd.DataFrame, difference: float) -> Finding:
     findings = []
     for elr, runs in switched.groupby("elr"):
         if regime_at(labels, elr) != 2:
@@ -179,26 +207,68 @@ def same_equilibrium(regimes: pd.DataFrame, switched: pd.DataFrame, difference: 
     return all_of(*findings) if findings else missing("no target ELR in regime 2")
 
 
-def random_walk(regimes: pd.DataFrame, family: str, points: float, gradient_from: float) -> Finding:
-    """C5: in regime 3 the train error is at chance, and gradients are larger than at the start.
+def _first_decides(
+    families: Sequence[str], have: Collection[str], judge: Callable[[str], Finding]
+) -> Finding:
+    """The finding on the first family at hand; those on the others are recorded as parts."""
+    present = [family for family in families if family in have]
+    if not present:
+        return missing(ABSENT)
+    found = {family: judge(family) for family in present}
+    first, *others = present
+    if not others:
+        return found[first]
+    beside = {
+        f"{family} (recorded): {name}": number
+        for family in others
+        for name, number in found[family].numbers.items()
+    }
+    return replace(
+        found[first],
+        numbers={**found[first].numbers, **beside},
+        parts={family: (finding.verdict, finding.reason) for family, finding in found.items()},
+    )
+
+
+def random_walk(
+    regimes: pd.DataFrame, family: str, distance: float, bounded: float, gradient_from: float
+) -> Finding:
+    """C5: in regime 3 weights measured one after another are as far apart as those of a random
+    walk, and in regime 2 they are not; gradients are larger than at the start.
+
+    The distance is 1 - cos. That the train error is at chance is recorded: by the rule of the
+    regime it cannot lie below, and nothing lies above.
 
     Args:
         regimes: of `tables.sphere.regimes`.
         family: that decides.
-        points: between the train error and chance.
+        distance: how far from 1 the distance in regime 3 may be.
+        bounded: the distance in regime 2 is below it.
         gradient_from: the ELR from which gradients are compared.
     """
-    runs = _in_regime(regimes[regimes["family"] == family], 3)
+    own = regimes[regimes["family"] == family]
+    runs, second = _in_regime(own, 3), _in_regime(own, 2)
     if not len(runs):
-        return missing(ABSENT if family not in set(regimes["family"]) else "no ELR in regime 3")
-    runs = runs.assign(
-        beside_chance=runs["train_error"] - runs["chance"],
-        growth=runs["effective_gradient_norm"] / runs["first_gradient_norm"],
+        return missing(ABSENT if not len(own) else "no ELR in regime 3")
+    runs, second = (
+        part.assign(
+            beside_chance=part["train_error"] - part["chance"],
+            moved=1 - part["cosine_to_previous"],
+            growth=part["effective_gradient_norm"] / part["first_gradient_norm"],
+        )
+        for part in (runs, second)
     )
     findings = [
-        within(value, -points, points, name=f"train error less chance, ELR {elr}")
-        for elr, value in _by_rate(runs, "rate", "beside_chance").items()
+        within(value, 1 - distance, 1 + distance, name=f"distance between measures, R3, ELR {elr}")
+        for elr, value in _by_rate(runs, "rate", "moved").items()
     ]
+    contrast = _by_rate(second, "rate", "moved")
+    findings += [
+        below(value, bounded, name=f"distance between measures, R2, ELR {elr}")
+        for elr, value in contrast.items()
+    ]
+    if not contrast:
+        findings.append(missing("no ELR in regime 2 beside it"))
     large = _by_rate(runs[runs["rate"] >= gradient_from], "rate", "growth")
     findings += [
         above(value, 1, name=f"gradient norm over the first, ELR {elr}")
@@ -206,6 +276,11 @@ def random_walk(regimes: pd.DataFrame, family: str, points: float, gradient_from
     ]
     if not large:
         findings.append(missing(f"no ELR in regime 3 from {gradient_from:g}"))
+    findings += [
+        recorded(f"train error less chance, ELR {elr}", value)
+        for elr, value in _by_rate(runs, "rate", "beside_chance").items()
+        if value is not None
+    ]
     return all_of(*findings)
 
 
@@ -428,10 +503,76 @@ def conventional(
     findings.append(never(outside, len(settled) - in_gap, name="settled runs outside regime 2"))
     for run in settled.itertuples():
         findings.append(recorded(f"settled ELR, {_run_name(run)}", run.trailing_elr))
+    held = runs["elr_held"].max() / first_r2
+    findings.append(
+        recorded("largest ELR below the floor without a jump over the first of R2", held)
+    )
     if in_gap:
         reason = f"{in_gap} settled runs lie in a gap of the grid, between regimes"
         findings.append(missing(reason))
     return all_of(*findings)
+
+
+def separate_minima(paths: pd.DataFrame, barrier: float) -> Finding:
+    """C13: minima of regime 1 of one ELR and the next are not linearly connected, and the barrier
+    between them grows with the ELR.
+
+    Args:
+        paths: of `tables.sphere.paths`.
+        barrier: the log of the train loss on the line exceeds that of its ends by more than this.
+    """
+    if not len(paths):
+        return missing(ABSENT)
+    each = paths.drop_duplicates(["kind", "seed", "first_elr", "second_elr"])
+    between = each[each["kind"] == "neighbours"]
+    if between["first_elr"].nunique() < 2:
+        return missing("fewer than 2 pairs of neighbouring ELRs in regime 1")
+    barriers = {
+        f"{first:g} to {second:g}": over_seeds(values)
+        for (first, second), values in between.groupby(["first_elr", "second_elr"])["log_barrier"]
+    }
+    tuned = each[each["kind"] == "fine-tuned"].groupby(["first_elr", "second_elr"])["log_barrier"]
+    return all_of(
+        *(above(value, barrier, name=f"log barrier, {pair}") for pair, value in barriers.items()),
+        _trend(between, "second_elr", "log_barrier", "increasing", 0, "log barrier, next ELR"),
+        *(
+            recorded(f"log barrier, {first:g} fine-tuned at {second:g}", over_seeds(values))
+            for (first, second), values in tuned
+        ),
+    )
+
+
+def mixed_border(regimes: pd.DataFrame, family: str, share: float, alternations: float) -> Finding:
+    """C14: between regimes 2 and 3 a run alternates between the levels of both.
+
+    Args:
+        regimes: of `tables.sphere.regimes`.
+        family: that decides.
+        share: of the looks of the trailing half that either level has: of regime 2 a train
+            error below 85 % of chance, of regime 3 one above chance less 3 points.
+        alternations: changes between the two, at least.
+    """
+    own = regimes[regimes["family"] == family]
+    if not len(own):
+        return missing(ABSENT)
+    edges = borders(own).query("seed == -1").iloc[0]
+    if not np.isfinite([edges["last_r2"], edges["first_r3"]]).all():
+        return missing("regimes 2 and 3 are not both seen")
+    near = own[(own["rate"] >= edges["last_r2"]) & (own["rate"] <= edges["first_r3"])]
+    both = (near["share_r2"] >= share) & (near["share_r3"] >= share)
+    mixed = both & (near["alternations"] >= alternations)
+    noted = [
+        recorded(f"share of looks at the level of regime {regime}, ELR {elr}", value)
+        for regime in (2, 3)
+        for elr, value in _by_rate(near, "rate", f"share_r{regime}").items()
+        if value is not None
+    ]
+    # A grid that has no ELR between the two says nothing.
+    inside = int(((near["rate"] > edges["last_r2"]) & (near["rate"] < edges["first_r3"])).sum())
+    shown = witness(
+        int(mixed.sum()), len(near), name="runs that alternate", absence_decides=inside > 0
+    )
+    return all_of(shown, *noted)
 
 
 def _in_regime(runs: pd.DataFrame, regime: int) -> pd.DataFrame:

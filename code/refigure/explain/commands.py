@@ -44,6 +44,11 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     _json(command("compare", _compare, text, "first", "second"))
     one = command("export", _export, "tables, figures and claims in one archive, to redraw from")
     one.add_argument("--to", type=Path, help="a .tar.gz; without it refigure-SCALE.tar.gz here")
+    one.add_argument(
+        "--network",
+        metavar="RUN",
+        help="instead a trained sparse recurrent network, by the id of its run, as a small .npz",
+    )
     _json(one)
 
 
@@ -117,5 +122,10 @@ def _export(options: argparse.Namespace) -> None:
     from refigure.explain.export import export, text
 
     graph = _graph(options)
+    if options.network is not None:
+        from refigure.explain import networks
+
+        path = options.to or Path(f"network-{options.network}.npz")
+        return _print(options, networks.export_network(graph, options.network, path), networks.text)
     path = options.to or Path(f"refigure-{graph.scale.name}.tar.gz")
     _print(options, export(graph, path), text)

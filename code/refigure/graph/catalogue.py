@@ -83,6 +83,30 @@ _PARTS = Key(
     [40800, 7200, 7200],
 )
 
+NESTED: dict[str, dict[str, Key]] = {
+    "noise": {
+        "sd": Key(float, "Its standard deviation, in units of a standardised pixel.", 1.0),
+        "seed": Key(int, "The seed that it is drawn from.", 0),
+    },
+    "label_noise": {
+        "share": Key(
+            float, "Chance of a label to be drawn anew from all classes, the right one too.", 0.2
+        ),
+        "seed": Key(int, "The seed that they are drawn from.", 228),
+    },
+    "corruption": {
+        "name": Key(OneOf(("noise", "blur")), "What is done.", "blur"),
+        "strength": Key(
+            float,
+            "Standard deviation: of the noise in units of a standardised pixel, of the blur in "
+            "pixels.",
+            1.0,
+        ),
+        "seed": Key(0, "Seed of the noise.", 1),
+    },
+}
+"""Keys inside those of a recipe; its module reads them."""
+
 _IMAGES = {
     "source": _SOURCE,
     "order_seed": Key(

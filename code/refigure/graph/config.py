@@ -11,41 +11,228 @@ from typing import Any
 
 from refigure.errors import UserError
 from refigure.graph import overrides
-from refigure.graph.catalogue import Nullable, settings
+from refigure.graph.catalogue import settings
 from refigure.graph.paths import placed
-from refigure.graph.reading import Keys, check_name, read_yaml, suggest
+from refigure.graph.reading import (
+    Each,
+    Items,
+    Key,
+    Keys,
+    Nullable,
+    check_name,
+    default_of,
+    keyed,
+    keys_of,
+    read,
+    read_written,
+    read_yaml,
+    suggest,
+)
 from refigure.graph.spec import digest, without_defaults
 
 QUEUE = ("train", "measure")
 """Rules whose jobs a cluster's queue gets; all others run where Snakemake does."""
 PUBLISHED = "published"
 """Where under `results/` the verdicts on the papers' own numbers lie; no scale has this name."""
-SOURCE_KEYS = {
-    "digits": {},
-    "torchvision": {"name": str},
-    "images": {"path": str, "sha256": str, "follow_links": Nullable(bool)},
-    "text": {"path": (str, list), "sha256": str, "follow_links": Nullable(bool)},
-    "arrays": {"path": str, "sha256": str},
-    "download": {"files": dict, "terms": Nullable(str)},
-    "reference": {},
-    "weights": {"path": str, "sha256": str},
-    "torchvision_weights": {"name": str},
+_PATH = "A path from the checkout; `~` and `$NAME` are put in."
+_SHA256 = Key(str, "The SHA-256 of what lies there; `refigure pin NAME` writes it.", "8b3b6ae9...")
+_LINKS = Key(
+    Nullable(bool), "Whether links in the folder are read as the files that they lead to.", True
+)
+_FOLDER = Key(
+    str,
+    f"A folder, or a tar or zip of one, of `train/<class>/` and `test/<class>/`. {_PATH}",
+    "../flowers",
+)
+DOWNLOAD_KEYS = {
+    "url": Key(str, "Where it is fetched from.", "https://example.org/a.txt"),
+    "sha256": Key(Nullable(str), "Its SHA-256.", "8b3b6ae9..."),
+    "git_blob": Key(Nullable(str), "In place of it, the id of the blob in a Git repository."),
 }
-PAPER_KEYS = {
-    "title": str,
-    "authors": list,
-    "venue": str,
-    "arxiv": str,
-    "url": str,
-    "summary": str,
-    "units": dict,
-    "experiments": list,
-    "figures": dict,
-    "claims": dict,
+"""What is written of each file of a download."""
+SOURCES: dict[str, tuple[str, dict[str, Key]]] = {
+    "digits": ("scikit-learn's digits, which ship with it.", {}),
+    "torchvision": (
+        "A set of images that torchvision downloads.",
+        {"name": Key(str, "Its name there: `CIFAR10` or `CIFAR100`.", "CIFAR10")},
+    ),
+    "images": (
+        "Your own images. `{images: PATH}` is short for it.",
+        {"path": _FOLDER, "sha256": _SHA256, "follow_links": _LINKS},
+    ),
+    "text": (
+        "Your own text. `{text: PATH}` is short for it.",
+        {
+            "path": Key(
+                (str, list),
+                f"A file, a folder, an archive of one, or a list of files. {_PATH}",
+                ["rt-polarity.neg", "rt-polarity.pos"],
+            ),
+            "sha256": _SHA256,
+            "follow_links": _LINKS,
+        },
+    ),
+    "arrays": (
+        "A folder of NumPy files, as of CIFAR-10-C. `{arrays: PATH}` is short for it.",
+        {"path": Key(str, f"The folder. {_PATH}", "../CIFAR-10-C"), "sha256": _SHA256},
+    ),
+    "download": (
+        "Files that are fetched, each checked.",
+        {
+            "files": Key(
+                dict,
+                "Name -> `url`, and `sha256` or the id of a `git_blob`.",
+                {"a.txt": {"url": "https://example.org/a.txt", "sha256": "8b3b6ae9..."}},
+                Each("download", "file"),
+            ),
+            "terms": Key(
+                Nullable(str),
+                "What is said in place of fetching them, until the name is under `accepted`.",
+            ),
+        },
+    ),
+    "reference": ("The reference text inside the Python interpreter.", {}),
+    "weights": (
+        "Your own checkpoint. `{weights: PATH}` is short for it.",
+        {"path": Key(str, f"The file. {_PATH}", "../byol_1.pt"), "sha256": _SHA256},
+    ),
+    "torchvision_weights": (
+        "A checkpoint that torchvision downloads.",
+        {"name": Key(str, "Its name there.", "ResNet50_Weights.IMAGENET1K_V1")},
+    ),
 }
+"""Kind of source -> what it is, and its keys."""
+SOURCE_KEYS = {kind: keys for kind, (_, keys) in SOURCES.items()}
 REFERENCE = "refigure.data.reference"  # says which text this interpreter holds
 FILES = ("images", "text", "arrays", "weights")
-RESOURCES = {"gpu": 0, "mem_mb": 2000, "runtime": 30}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a job asks for of a machine or a queue."""
+
+    gpu: int = keyed(0, "GPUs.", 1)
+    mem_mb: int = keyed(2000, "Memory, MB.", 16000)
+    runtime: int = keyed(30, "Minutes.", 240)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What shortens every run of a scale, for trying things out."""
+
+    epochs: int | None = keyed(Nullable(int), "The most epochs of a run.", 2)
+    train: int | None = keyed(Nullable(int), "The most training images.", 128)
+    test: int | None = keyed(Nullable(int), "The most test images.", 128)
+    seeds: int | None = keyed(Nullable(int), "How many seeds of each experiment, the first.", 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleFile:
+    """What `config/scales/<name>.yaml` holds."""
+
+    extends: str | None = keyed(
+        Nullable(str), "Another scale, over which this one is written, key by key.", "small"
+    )
+    data: Mapping[str, Any] = keyed(
+        {},
+        "Name that experiments know -> recipe of the data; null: there are none at this scale.",
+        {"images10": {"source": "digits", "train": 896, "test": 901}},
+        Each("recipe", "name"),
+    )
+    limits: Mapping[str, Any] = keyed(
+        {}, "What shortens every run.", {"epochs": 2, "seeds": 1}, "limits"
+    )
+    block: int = keyed(64, "The most runs that one job trains.", 32)
+    resources: Mapping[str, Any] = keyed(
+        {},
+        "Rule -> what its jobs ask for.",
+        {"train": {"gpu": 1, "mem_mb": 16000, "runtime": 1440}},
+        Each("resources", "rule"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigFile:
+    """What `config/config.yaml` holds; `config/local.yaml` may write all of it but the papers."""
+
+    scale: str = keyed(str, "The scale of `all` and of targets that name a paper.", "demo")
+    device: str = keyed(
+        "auto", "Where networks train: `auto` is the first GPU, else the CPU.", "cuda:1"
+    )
+    papers: list = keyed(
+        list,
+        "The papers that `all` builds, in the order of the report.",
+        ["three-regimes"],
+        Items(str),
+    )
+    accepted: list = keyed(
+        [], "Names of sources whose terms you have read and accept.", ["ptb"], Items(str)
+    )
+    queue: list = keyed(
+        list(QUEUE), "Rules whose jobs a cluster's queue gets; others run where Snakemake does."
+    )
+    sources: Mapping[str, Any] = keyed(
+        dict,
+        "Name -> where raw data are; null: nothing is trained on them until `local.yaml` says.",
+        {"flowers": {"images": "../flowers", "sha256": "8b3b6ae9..."}},
+        Each("source", "name"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyFile:
+    """What a file of `config/experiments/` holds."""
+
+    experiments: Mapping[str, Any] = keyed(
+        {}, "Families of runs.", None, Each("experiment", "experiment")
+    )
+    probes: Mapping[str, Any] = keyed(
+        {}, "Measurements of trained networks.", None, Each("probe", "probe")
+    )
+    tables: Mapping[str, Any] = keyed(
+        {}, "Tidy tables, which figures and claims read.", None, Each("table", "table")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperFile:
+    """What `config/papers/<slug>.yaml` holds."""
+
+    title: str | None = keyed(Nullable(str), "Title of the paper.")
+    authors: list | None = keyed(Nullable(list), "Names of the authors.", ["Ada Lovelace"])
+    venue: str | None = keyed(Nullable(str), "Where it was published, and when.", "NeurIPS 2022")
+    arxiv: str | None = keyed(
+        Nullable(str), "Its number at arXiv, in quotes: it is no number for YAML.", "2209.03695"
+    )
+    url: str | None = keyed(Nullable(str), "Its address, where it is not at arXiv.")
+    summary: str | None = keyed(
+        Nullable(str), "A paragraph of the report about the paper as a whole."
+    )
+    units: Mapping[str, str] | None = keyed(
+        Nullable(dict),
+        "Phrase in the name of a claim's number -> its unit in the report; the longest phrase "
+        "counts.",
+        {"epochs to converge": "epochs"},
+        Each(str, "phrase"),
+    )
+    experiments: list | None = keyed(
+        Nullable(list),
+        "The experiments of the paper, built or not: what is counted for it.",
+        ["sphere_convnet_c10"],
+        Items(str),
+    )
+    figures: Mapping[str, Any] | None = keyed(
+        Nullable(dict),
+        "Its figures and tables, in the order of the report.",
+        None,
+        Each("figure", "figure"),
+    )
+    claims: Mapping[str, Any] | None = keyed(
+        Nullable(dict), "Its claims, in the order of the report.", None, Each("claim", "claim")
+    )
+
+
+RESOURCES = {name: default_of(one.shape) for name, (_, one) in keys_of(Resources).items()}
 
 
 @dataclass(frozen=True)
@@ -92,31 +279,19 @@ class Config:
         file = self.folder / "config.yaml"
         if not file.is_file():
             raise UserError(f"{self.root.resolve()} is no checkout: no config/config.yaml (--root)")
-        keys = Keys(read_yaml(file), "config/config.yaml")
-        user = {
-            "scale": keys.take("scale", str),
-            "device": keys.take("device", str, "auto"),
-            "papers": keys.take("papers", list),
-            "accepted": keys.take("accepted", list, []),
-            "queue": keys.take("queue", list, list(QUEUE)),
-            "sources": dict(keys.take("sources", dict)),
-        }
-        keys.done()
+        user = vars(read(ConfigFile, read_yaml(file), "config/config.yaml"))
+        user["sources"] = dict(user["sources"])
         local = self.folder / "local.yaml"
         written_in = dict.fromkeys(user["sources"], "config/config.yaml")
-        for where, written in (
+        for where, content in (
             ("config/local.yaml", read_yaml(local) if local.exists() else {}),
             ("--config", dict(self.overrides)),
         ):
-            keys = Keys(written, where)
-            user["scale"] = keys.take("scale", str, user["scale"])
-            user["device"] = keys.take("device", str, user["device"])
-            user["accepted"] = keys.take("accepted", list, user["accepted"])
-            user["queue"] = keys.take("queue", list, user["queue"])
-            sources = keys.take("sources", dict, {})
+            written = read_written(ConfigFile, content, where, but=("papers",))
+            sources = written.pop("sources", {})
+            user |= written
             user["sources"] |= sources
             written_in |= dict.fromkeys(sources, where)
-            keys.done()
         for name, source in user["sources"].items():
             check_name(name, f"{written_in[name]}: sources")
             user["sources"][name] = self._source(source, f"{written_in[name]}: sources.{name}")
@@ -139,11 +314,8 @@ class Config:
                 f"{where}: {written.get('path')} has no sha256; `refigure pin {name}` writes it"
             )
         source = {"kind": kind}
-        for key, shape in SOURCE_KEYS[kind].items():
-            if isinstance(shape, Nullable):
-                source[key] = keys.take(key, shape.kind, None)
-            else:
-                source[key] = keys.take(key, shape)
+        for name, one in SOURCE_KEYS[kind].items():
+            source[name] = one.take(keys, name)
         keys.done()
         if "sha256" in source:
             source["sha256"] = source["sha256"].lower()  # some systems write capitals
@@ -166,7 +338,8 @@ class Config:
             UserError: there is no such scale, or it extends itself.
         """
         chain: list[str] = []
-        merged: dict[str, Any] = {"data": {}, "limits": {}, "resources": {}, "block": 64}
+        merged: dict[str, Any] = {"data": {}, "limits": {}, "resources": {}}
+        merged["block"] = default_of(keys_of(ScaleFile)["block"][1].shape)
         files = []
         following: str | None = name
         while following:
@@ -185,31 +358,21 @@ class Config:
                 raise UserError(f"config/scales/{following}.yaml: extends itself")
             chain.insert(0, following)
             file = f"config/scales/{following}.yaml"
-            keys = Keys(read_yaml(self.root / file), file)
-            files.append((file, keys))
-            following = keys.take("extends", str, None)
-        for file, keys in reversed(files):
-            written = keys.take("data", dict, {})
-            merged["data"] = overrides.merged(merged["data"], written, f"{file}: data")
-            merged["limits"] |= keys.take("limits", dict, {})
-            merged["block"] = keys.take("block", int, merged["block"])
-            for stage, asked in keys.take("resources", dict, {}).items():
-                inner = Keys(asked, f"{file}: resources.{stage}")
-                found = {key: inner.take(key, int, None) for key in RESOURCES}
-                inner.done()
-                kept = {key: value for key, value in found.items() if value is not None}
+            written = read_written(ScaleFile, read_yaml(self.root / file), file)
+            files.append((file, written))
+            following = written.get("extends")
+        for file, written in reversed(files):
+            data = written.get("data", {})
+            merged["data"] = overrides.merged(merged["data"], data, f"{file}: data")
+            merged["limits"] |= written.get("limits", {})
+            merged["block"] = written.get("block", merged["block"])
+            for stage, asked in written.get("resources", {}).items():
+                kept = read_written(Resources, asked, f"{file}: resources.{stage}")
                 merged["resources"][stage] = merged["resources"].get(stage, {}) | kept
-            keys.done()
             if merged["block"] < 1:
                 raise UserError(f"{file}: block must be at least 1, got {merged['block']}")
-        limits = Keys(merged["limits"], f"config/scales/{name}.yaml: limits")
-        merged["limits"] = {
-            key: limits.take(key, int)
-            for key in ("epochs", "train", "test", "seeds")
-            if key in limits.mapping
-        }
-        limits.taken += ["epochs", "train", "test", "seeds"]
-        limits.done()
+        where = f"config/scales/{name}.yaml: limits"
+        merged["limits"] = read_written(Limits, merged["limits"], where)
         return Scale(name, f"config/scales/{name}.yaml", chain, **merged)
 
     def recipe(self, scale: Scale, alias: str, place: str) -> dict[str, Any] | None:
@@ -298,14 +461,13 @@ class Config:
         found: dict[str, dict[str, Any]] = {"experiments": {}, "probes": {}, "tables": {}}
         for path in sorted((self.folder / "experiments").glob("*.yaml")):
             file = f"config/experiments/{path.name}"
-            keys = Keys(read_yaml(path), file)
+            written = vars(read(FamilyFile, read_yaml(path), file))
             for kind, known in found.items():
-                for name, written in keys.take(kind, dict, {}).items():
+                for name, entry in written[kind].items():
                     check_name(name, f"{file}: {kind}")
                     if name in known:
                         raise UserError(f"{file}: {kind} '{name}' is already in {known[name][0]}")
-                    known[name] = (file, written)
-            keys.done()
+                    known[name] = (file, entry)
         return found
 
     @cached_property
@@ -322,12 +484,9 @@ class Config:
                 known = [path.stem for path in (self.folder / "papers").glob("*.yaml")]
                 raise UserError(f"config/config.yaml: papers: no {file}{suggest(slug, known)}")
             check_name(slug, "config/config.yaml: papers")
-            keys = Keys(read_yaml(self.root / file), file)
-            for key, kind in PAPER_KEYS.items():
-                keys.take(key, kind, None)
-            keys.done()
+            found[slug] = written = read_yaml(self.root / file)
+            read(PaperFile, written, file)
             for kind in ("figures", "claims"):
-                for name in keys.mapping.get(kind) or {}:
+                for name in written.get(kind) or {}:
                     check_name(name, f"{file}: {kind}")
-            found[slug] = keys.mapping
         return found

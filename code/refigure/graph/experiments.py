@@ -13,7 +13,20 @@ from typing import Any
 from refigure.errors import UserError
 from refigure.graph.catalogue import CATALOGUE, settings, value_of
 from refigure.graph.overrides import at_scale
-from refigure.graph.reading import Keys, suggest, typed
+from refigure.graph.reading import (
+    Each,
+    Items,
+    Key,
+    Keys,
+    Kinds,
+    Nullable,
+    OneOf,
+    keyed,
+    keys_of,
+    read,
+    suggest,
+    typed,
+)
 from refigure.graph.spec import (
     NAMED,
     NAMED_DEFAULTS,
@@ -28,12 +41,64 @@ from refigure.graph.spec import (
     without_defaults,
 )
 
-START_KEYS = {"from": str, "file": object, "at": str, "take": str, "carry": dict, "where": dict}
-CASE_WORDS = ("seeds", "block")  # what a case says beside its axes: how many seeds, how many a job
+CASE_KEYS = {
+    "seeds": Key(
+        Nullable(int), "How many seeds its runs have: 0, 1, ...; no axis `seed` then.", 64
+    ),
+    "block": Key(Nullable(int), "The most of its runs that one job trains.", 8),
+}
+"""What a case may say beside its axes."""
 SOURCED = ("data", "checkpoint")  # axes whose values have no runs where nobody configured a source
-TAKES = tuple(name for name in CATALOGUE["start"] if name != "initial")
 SETS = ("test", "train")
 FINAL = "final"  # in the keys of predictions: the network that a run ends with
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What the runs of an experiment start from: points of other runs, or files."""
+
+    source: str | None = keyed(
+        Nullable(str),
+        "The experiment whose runs are the parents.",
+        "sphere_convnet_c10",
+        name="from",
+    )
+    file: str | list | None = keyed(
+        Nullable((str, list)),
+        "In place of `from`: a source of `weights` or several, each a network to start from; its "
+        "name becomes the axis `checkpoint`.",
+        ["byol_1", "byol_2"],
+    )
+    at: str = keyed("final", "The point of the parents.", "pt")
+    take: str = keyed(
+        OneOf(("weights", *(n for n in CATALOGUE["start"] if n not in ("initial", "weights")))),
+        "What is taken of it; see `take` below.",
+        "state",
+    )
+    carry: Mapping[str, str] = keyed(
+        {},
+        "Axis of the parent -> the name it has here, for an axis that the runs have of their own.",
+        {"elr": "plr"},
+        Each(str, "axis"),
+    )
+    where: Mapping[str, Any] = keyed(
+        {},
+        "Axis of the parents -> the value, or list of values, of those that are started from.",
+        {"seed": [0, 1]},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """The predictions that runs leave."""
+
+    sets: list[str] = keyed(list, "Evaluation sets: `test`, `train`.", ["test"], Items(str))
+    points: list[str] = keyed(
+        [FINAL],
+        "Points of the experiment; `final` is the network that a run ends with.",
+        ["end"],
+        Items(str),
+    )
 
 
 @dataclass(frozen=True)
@@ -152,7 +217,7 @@ def _shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """A named family of runs at one scale: base, axes, start, and what its runs leave behind.
 
@@ -165,20 +230,90 @@ class Experiment:
 
     name: str
     file: str
-    base: Mapping[str, Any]
-    grid: Mapping[str, list]
-    cases: list[Mapping[str, Any]]
-    start: Mapping[str, Any] | None
-    points: Mapping[str, Mapping[str, Any]]
-    record: Mapping[str, Mapping[str, Any]]
-    predictions: Mapping[str, list[str]]
-    block: int | None
-    by_seed: bool
-    budget: float
-    resources: Mapping[str, int]
+    base: Mapping[str, Any] = keyed(
+        {},
+        "What is trained. Of an experiment that starts from another, what differs from the parent.",
+        None,
+        "base",
+    )
+    grid: Mapping[str, list] = keyed(
+        {},
+        "Axis -> its values: every combination is a run. An axis is a short name such as `elr`, "
+        "`lr`, `wd`, `k`, `seed`, or a path such as `model.depth`. Of runs that start from others, "
+        "`{times: 0.5}` is half of what the parent has.",
+        {"elr": [0.1, 1.0], "seed": [0, 1, 2]},
+        "grid",
+    )
+    cases: list[Mapping[str, Any]] = keyed(
+        [{}],
+        "Rows of axes that change together, each combined with the grid. All have the same axes.",
+        [{"lr": 0.1, "wd": 1.0e-4}, {"lr": 0.05, "wd": 1.0e-3}],
+        Items("case"),
+        parse=lambda written, place: [dict(Keys(case, place).mapping) for case in written],
+    )
+    start: Start | None = keyed(
+        Nullable(dict),
+        "What the runs start from; without it, from an initialisation.",
+        {"from": "sphere_convnet_c10", "at": "pt", "carry": {"elr": "plr"}},
+        "start",
+        parse=lambda written, place: None if written is None else read(Start, written, place),
+    )
+    points: Mapping[str, Mapping[str, Any]] = keyed(
+        {},
+        "Name -> the networks of a run that are kept: an epoch, an average of epochs, or an event.",
+        {"end": {"epoch": "last"}},
+        Each("point", "point"),
+    )
+    record: Mapping[str, Mapping[str, Any]] = keyed(
+        {},
+        "Recorder -> its keys and its clock, `every`: what is measured while runs train.",
+        {"train": {"every": {"epochs": 1}}, "test": {"every": {"epochs": 5}}},
+        "record",
+    )
+    predictions: Kept = keyed(
+        Kinds((list, dict), []),
+        "Evaluation sets on which the logits of the last network are kept; or `sets` and `points`.",
+        ["test"],
+        "predictions",
+        parse=lambda written, place: _predictions(written, place),
+    )
+    block: int | None = keyed(
+        Nullable(int),
+        "The most runs that one job trains; without it, as many as the scale says.",
+        8,
+    )
+    by_seed: bool = keyed(True, "Whether a job trains runs of one seed only.", False)
+    budget: float = keyed(
+        0.0, "Core-seconds that its runs may cost at `demo`: see `refigure plan --budgets`.", 8
+    )
+    resources: Mapping[str, int] = keyed(
+        {},
+        "What a training job asks for, over what the scale says.",
+        {"mem_mb": 64000},
+        "resources",
+    )
     limits: Mapping[str, int] = field(default_factory=dict)
-    optional: bool = False
-    labels: Mapping[str, Any] = field(default_factory=dict)
+    optional: bool = keyed(
+        False,
+        "Whether its runs are trained only for a figure, claim or list of runs asked for by name.",
+        True,
+    )
+    labels: Mapping[str, Any] = keyed(
+        {},
+        "Column -> a value that all its runs have in tables, beside their axes; no part of what "
+        "they are. Probes group and selections choose by it.",
+        {"network": "ConvNet"},
+        Each((str, int, float), "column"),
+        parse=lambda written, place: _labels(written, place),
+    )
+    absent: bool = keyed(False, "Whether it has no runs; for overrides of a scale.", True)
+    scales: Mapping[str, Any] = keyed(
+        {},
+        "Scale -> what it writes over this entry, merged key by key; a key that is none of these "
+        "is one of `base`, so that `model.k` stands for `base.model.k`.",
+        {"demo": {"model.k": 8, "epochs": 50, "grid.elr": [0.1]}},
+        Each("override", "scale"),
+    )
 
     @property
     def where(self) -> str:
@@ -226,9 +361,9 @@ class Experiment:
 
     def _predictions(self, epochs: int) -> Iterator[str]:
         """`point|set` of each prediction: see `Wanted`."""
-        for point in self.predictions["points"]:
+        for point in self.predictions.points:
             text = point if point == FINAL else canonical(self.point_of(point, epochs))
-            for which in self.predictions["sets"]:
+            for which in self.predictions.sets:
                 yield f"{text}|{which}"
 
 
@@ -247,35 +382,9 @@ def read_experiment(
     merged = at_scale(written, chain, where, "base", TOP)
     if merged.pop("absent", False):
         return None
-    keys = Keys(merged, where)
-    experiment = Experiment(
-        name=name,
-        file=file,
-        base=keys.take("base", dict, {}),
-        grid={
-            axis: _values(axis, values, where)
-            for axis, values in keys.take("grid", dict, {}).items()
-        },
-        cases=[
-            dict(Keys(case, f"{where}.cases").mapping) for case in keys.take("cases", list, [{}])
-        ],
-        start=keys.take("start", dict, None),
-        points=keys.take("points", dict, {}),
-        record=keys.take("record", dict, {}),
-        predictions=_predictions(keys.take("predictions", (list, dict), []), where),
-        block=keys.take("block", int, None),
-        by_seed=keys.take("by_seed", bool, True),
-        budget=keys.take("budget", float, 0.0),
-        resources=keys.take("resources", dict, {}),
-        limits=limits,
-        optional=keys.take("optional", bool, False),
-        labels=_labels(keys.take("labels", dict, {}), f"{where}.labels"),
-    )
-    keys.done()
-    start = Keys(experiment.start, f"{where}.start")
-    for key, kind in START_KEYS.items():
-        start.take(key, kind, None)
-    start.done()
+    experiment = read(Experiment, merged, where, name=name, file=file, limits=limits)
+    for axis, values in experiment.grid.items():
+        _check_values(axis, values, where)
     if experiment.block is not None and experiment.block < 1:
         raise UserError(f"{where}.block must be at least 1, got {experiment.block}")
     columns = [sorted(_axes_of(case)) for case in experiment.cases]
@@ -285,25 +394,21 @@ def read_experiment(
     return experiment
 
 
-def _predictions(written: Any, where: str) -> dict[str, list[str]]:
-    """`{sets, points}`; a list alone are sets, of the network that a run ends with."""
-    place = f"{where}.predictions"
-    keys = Keys({"sets": written} if isinstance(written, list) else written, place)
-    found = {"sets": keys.take("sets", list), "points": keys.take("points", list, [FINAL])}
-    keys.done()
-    for kept in found["sets"]:
+def _predictions(written: Any, place: str) -> Kept:
+    """A list alone are sets, of the network that a run ends with."""
+    found = read(Kept, {"sets": written} if isinstance(written, list) else written, place)
+    for kept in found.sets:
         if kept not in SETS:
             raise UserError(f"{place}: unknown set '{kept}'; known: {', '.join(SETS)}")
     return found
 
 
-def _values(axis: str, values: Any, where: str) -> list:
+def _check_values(axis: str, values: Any, where: str) -> None:
     if not isinstance(values, list) or not values:
         raise UserError(f"{where}.grid.{axis} must be a list of values, got {values!r}")
     for index, value in enumerate(values):
         if value in values[:index]:
             raise UserError(f"{where}.grid.{axis}: {value!r} is written twice")
-    return values
 
 
 def _labels(written: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -319,22 +424,8 @@ def _thawed(value: Any) -> Any:
     return value
 
 
-TOP = (
-    "absent",
-    "base",
-    "grid",
-    "cases",
-    "start",
-    "points",
-    "record",
-    "predictions",
-    "block",
-    "by_seed",
-    "budget",
-    "resources",
-    "optional",
-    "labels",
-)
+TOP = tuple(keys_of(Experiment))
+"""The keys of an experiment: an override that begins with none of them is of `base`."""
 
 
 def _clipped(written: Mapping[str, Any], epochs: int) -> dict[str, Any]:
@@ -414,33 +505,30 @@ def _origins(experiment, runs_of, experiment_of, file_of) -> Iterator[Origin]:
         yield Origin()
         return
     place = f"{experiment.where}.start"
-    keys = Keys(experiment.start, place)
-    take = keys.take("take", str, "weights")
-    if take not in TAKES:
-        raise UserError(f"{place}.take: unknown value '{take}'{suggest(take, TAKES)}")
-    if "file" in keys.mapping:
-        files = keys.take("file", (str, list))
-        keys.done()
-        for name in [files] if isinstance(files, str) else files:
+    start = experiment.start
+    take = start.take
+    if start.file is not None:
+        if start.source is not None:
+            raise UserError(f"{place}: 'from' and 'file' are both written")
+        for name in [start.file] if isinstance(start.file, str) else start.file:
             file = file_of(name, place)
             if file is not None:
                 yield Origin({"file": file, "take": take}, {"checkpoint": name})
         return
-    source = experiment_of(keys.take("from", str))
-    at, where = keys.take("at", str, "final"), keys.take("where", dict, {})
-    keys.take("carry", object, None)
-    keys.done()
+    if start.source is None:
+        raise UserError(f"{place}: key 'from' is missing")
+    source = experiment_of(start.source)
     if source is None:
         return
-    for parent in select(runs_of(source.name), where, f"{place}.where", experiment.limits):
-        point = source.point_of(at, parent.spec.epochs, f"{place}.at")
+    for parent in select(runs_of(source.name), start.where, f"{place}.where", experiment.limits):
+        point = source.point_of(start.at, parent.spec.epochs, f"{place}.at")
         if take == "state" and not ("epoch" in point or "event" in point):
             raise UserError(
                 f"{place}: only an epoch's or event's point can be gone on from, got {point}"
             )
-        start = Part("start", {"run": parent.id, "point": point, "take": take})
+        begun = Part("start", {"run": parent.id, "point": point, "take": take})
         since = point.get("epoch") if take == "state" else None
-        yield Origin(start, _carried(experiment, parent), parent, canonical(point), since)
+        yield Origin(begun, _carried(experiment, parent), parent, canonical(point), since)
 
 
 def _seeds(experiment: Experiment) -> list:
@@ -531,7 +619,7 @@ def _rows(experiment: Experiment, case: Mapping[str, Any]) -> Iterator[dict[str,
 
 
 def _axes_of(case: Mapping[str, Any]) -> dict[str, Any]:
-    return {axis: value for axis, value in case.items() if axis not in CASE_WORDS}
+    return {axis: value for axis, value in case.items() if axis not in CASE_KEYS}
 
 
 def _base_spec(experiment: Experiment, origin: Origin, data_of) -> Spec | None:
@@ -608,7 +696,7 @@ def _updated(spec: Spec, written: Mapping[str, Any], where: str) -> Spec:
 def _carried(experiment: Experiment, parent: Run) -> dict[str, Any]:
     """The parent's axes under the names that the child gives them; the seed goes along."""
     where = f"{experiment.where}.start.carry"
-    names = Keys(experiment.start.get("carry"), where).mapping
+    names = experiment.start.carry
     for axis in names:
         if axis not in parent.axes:
             raise UserError(f"{where}: no axis '{axis}'{suggest(axis, parent.axes)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,64 +13,117 @@ from refigure.errors import UserError
 from refigure.graph.catalogue import absent
 from refigure.graph.config import Config
 from refigure.graph.experiments import Run
-from refigure.graph.reading import Keys, suggest
+from refigure.graph.reading import Each, Items, keyed, read, suggest
 from refigure.graph.selections import Selections
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Figure:
     """A target that a notebook draws.
 
     Args:
-        verdicts: whether it tabulates the verdicts of its paper. A figure else depends on its
-            tables alone; the report shows the claims beside it.
-        trains_more: why its tables select more networks than its notebook draws, where they do.
+        paper, name: which figure.
     """
 
     paper: str
     name: str
-    notebook: str
-    tables: Mapping[str, str]
-    parameters: Mapping[str, Any]
-    caption: str
-    look: str
-    alt: str
-    design: bool
-    optional: bool
-    verdicts: bool
-    trains_more: str
-    published: Mapping[str, Any]
+    notebook: str = keyed(
+        str, "The notebook that draws it: a file of `code/notebooks/<paper>/`, no ending.", "curves"
+    )
+    tables: Mapping[str, str] = keyed(
+        {}, "Name in the notebook -> table.", {"runs": "lines_fig1"}, Each(str, "name")
+    )
+    parameters: Mapping[str, Any] = keyed(
+        {}, "What the notebook finds in `settings`.", {"rate": "elr", "seed": 0}
+    )
+    caption: str = keyed(str, "What is shown, for the report.")
+    look: str = keyed("", "What to look for, for the report.")
+    alt: str = keyed(
+        "", "The picture described to somebody who cannot see it; else the caption stands there."
+    )
+    design: bool = keyed(False, "Whether the figure is ours and not in the paper.", True)
+    optional: bool = keyed(
+        False, "Whether `all` and the paper's target leave it out; it is drawn when named.", True
+    )
+    verdicts: bool = keyed(
+        False,
+        "Whether it tabulates the verdicts of its paper; any other figure depends on its tables "
+        "alone.",
+        True,
+    )
+    trains_more: str = keyed(
+        "", "Why its tables select more networks than its notebook draws, where they do."
+    )
+    published: Mapping[str, Any] = keyed(
+        {},
+        "Numbers that the paper prints, each with its tolerance (a share), source, column and "
+        "axes; notebooks draw them as crosses.",
+        {"error": {"value": 28, "tolerance": 0.05, "source": "table 1", "column": "test_error"}},
+        Each(dict, "name"),
+    )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Published:
     """A paper's own numbers for a claim."""
 
-    tables: Mapping[str, Path]
-    options: Mapping[str, Any]
-    source: str
+    tables: Mapping[str, str | Path] = keyed(
+        dict,
+        "Argument of the predicate -> a CSV file of `config/published/`.",
+        {"regimes": "three-regimes_m1.csv"},
+        Each(str, "argument"),
+    )
+    options: Mapping[str, Any] = keyed(
+        {}, "Options of the predicate, over the claim's own.", {"family": "M1"}
+    )
+    source: str = keyed(str, "Where the numbers are from, in words.", "table 2, read off")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """A sentence of a paper with a predicate over tables.
 
     Args:
-        published: of the paper's own numbers, judged by the same predicate: `tables`, argument ->
-            a CSV under `config/published/`; `options` over the claim's own; `source`, in words.
-        worlds: `null` and `effect`, in which its error rates are measured: see `claims.worlds`.
+        paper, name: which claim.
     """
 
     paper: str
     name: str
-    statement: str
-    decide: str
-    tables: Mapping[str, str]
-    options: Mapping[str, Any]
-    figures: tuple[str, ...]
-    conditions: str
-    published: Published | None = None
-    worlds: Mapping[str, Any] = field(default_factory=dict)
+    statement: str = keyed(str, "What the paper claims, in a sentence or two.")
+    decide: str = keyed(
+        str,
+        "The predicate: a function under `refigure`, which gives a finding.",
+        "claims.three_regimes.better_within_r1",
+    )
+    tables: Mapping[str, str] = keyed(
+        {}, "Argument of the predicate -> table.", {"regimes": "regimes_m1"}, Each(str, "argument")
+    )
+    options: Mapping[str, Any] = keyed(
+        {},
+        "Further arguments; a threshold says its source and may differ by scale.",
+        {"thresholds": {"gain": {"default": 2, "demo": 1, "source": "table 3"}}},
+    )
+    figures: tuple[str, ...] = keyed(
+        [],
+        "The figures of this paper beside which the report shows it.",
+        ["fig1"],
+        Items(str),
+        parse=lambda written, _: tuple(written),
+    )
+    conditions: str = keyed("", "Under what conditions it is decided, where that is not plain.")
+    published: Published | None = keyed(
+        {},
+        "The paper's own numbers, on which the same predicate decides.",
+        None,
+        "published",
+        parse=lambda written, place: read(Published, written, place) if written else None,
+    )
+    worlds: Mapping[str, Any] = keyed(
+        {},
+        "Made-up tables in which the error rates of its verdict are measured: `null` without the "
+        "effect, `effect` with it.",
+        {"null": {"bands": {"cells": ["stage"], "columns": ["accuracy"]}}},
+    )
 
 
 class Publications(Selections):
@@ -111,23 +164,7 @@ class Publications(Selections):
         found = {}
         file = f"config/papers/{slug}.yaml"
         for name, written in (self.paper(slug).get("figures") or {}).items():
-            keys = Keys(written, f"{file}: figures.{name}")
-            found[name] = Figure(
-                paper=slug,
-                name=name,
-                notebook=keys.take("notebook", str),
-                tables=keys.take("tables", dict, {}),
-                parameters=keys.take("parameters", dict, {}),
-                caption=keys.take("caption", str),
-                look=keys.take("look", str, ""),
-                alt=keys.take("alt", str, ""),
-                design=keys.take("design", bool, False),
-                optional=keys.take("optional", bool, False),
-                verdicts=keys.take("verdicts", bool, False),
-                trains_more=keys.take("trains_more", str, ""),
-                published=keys.take("published", dict, {}),
-            )
-            keys.done()
+            found[name] = read(Figure, written, f"{file}: figures.{name}", paper=slug, name=name)
             for table in found[name].tables.values():
                 self.table(table, f"{file}: figures.{name}")
         self._figures[slug] = found
@@ -246,20 +283,8 @@ class Publications(Selections):
         file = f"config/papers/{slug}.yaml"
         paper = self.paper(slug)
         for name, written in (paper.get("claims") or {}).items():
-            keys = Keys(written, f"{file}: claims.{name}")
-            found[name] = Claim(
-                paper=slug,
-                name=name,
-                statement=keys.take("statement", str),
-                decide=keys.take("decide", str),
-                tables=keys.take("tables", dict, {}),
-                options=keys.take("options", dict, {}),
-                figures=tuple(keys.take("figures", list, [])),
-                conditions=keys.take("conditions", str, ""),
-                published=self._published(keys.take("published", dict, {}), keys.where),
-                worlds=keys.take("worlds", dict, {}),
-            )
-            keys.done()
+            claim = read(Claim, written, f"{file}: claims.{name}", paper=slug, name=name)
+            found[name] = self._placed(claim, f"{file}: claims.{name}")
             for table in found[name].tables.values():
                 self.table(table, f"{file}: claims.{name}")
             for figure in found[name].figures:
@@ -271,25 +296,17 @@ class Publications(Selections):
         self._claims[slug] = found
         return found
 
-    def _published(self, written: Mapping[str, Any], where: str) -> Published | None:
-        """The paper's own numbers for a claim; None where none are at hand.
+    def _placed(self, claim: Claim, place: str) -> Claim:
+        """A claim whose published tables are paths.
 
         Raises:
             UserError: a table is not there.
         """
-        if not written:
-            return None
-        keys = Keys(written, f"{where}.published")
-        found = Published(
-            tables={
-                argument: self.config.folder / "published" / file
-                for argument, file in keys.take("tables", dict).items()
-            },
-            options=keys.take("options", dict, {}),
-            source=keys.take("source", str),
-        )
-        keys.done()
-        for argument, path in found.tables.items():
+        if claim.published is None:
+            return claim
+        tables = {}
+        for argument, file in claim.published.tables.items():
+            tables[argument] = path = self.config.folder / "published" / file
             if not path.is_file():
-                raise UserError(f"{keys.where}: tables.{argument}: no file {path}")
-        return found
+                raise UserError(f"{place}.published: tables.{argument}: no file {path}")
+        return replace(claim, published=replace(claim.published, tables=tables))

@@ -232,9 +232,12 @@ class Items:
     inside: Any
 
 
-def key(shape: Any, meaning: str, example: Any = None, inside: Any = None, **more: Any) -> Any:
-    """The field of a dataclass that `read` fills; see `Key`."""
-    return field(metadata={"key": Key(shape, meaning, example, inside, **more)})
+def keyed(
+    shape: Any, meaning: str = "", example: Any = None, inside: Any = None, **more: Any
+) -> Any:
+    """The field of a dataclass that `read` fills: of a `Key`, or of its arguments."""
+    told = shape if isinstance(shape, Key) else Key(shape, meaning, example, inside, **more)
+    return field(metadata={"key": told})
 
 
 @cache
@@ -245,7 +248,7 @@ def keys_of(kind: type) -> dict[str, tuple[str, Key]]:
 
 
 def read(kind: type[Read], mapping: Any, where: str, **given: Any) -> Read:
-    """A dataclass from a mapping, its fields by their `key`.
+    """A dataclass from a mapping, its fields by their `keyed`.
 
     Args:
         kind: of the dataclass.

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from refigure.errors import UserError
-from refigure.graph.config import RESOURCES, Config
+from refigure.graph.config import Config, Resources
 from refigure.graph.experiments import Experiment, Run, Wanted, expand, read_experiment
 from refigure.graph.packs import Pack, cut
 from refigure.graph.paths import Paths
-from refigure.graph.reading import Keys, suggest
+from refigure.graph.reading import Keys, read_written, suggest
 
 
 class Runs:
@@ -179,8 +179,5 @@ class Runs:
         asked = self.scale.resources_of(stage)
         if experiment:
             asking = self.experiments[experiment]
-            own = Keys(asking.resources, f"{asking.where}.resources")
-            asked |= {key: own.take(key, int) for key in RESOURCES if key in own.mapping}
-            own.taken += list(RESOURCES)
-            own.done()
+            asked |= read_written(Resources, asking.resources, f"{asking.where}.resources")
         return asked

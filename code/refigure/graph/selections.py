@@ -13,9 +13,121 @@ from refigure.errors import UserError
 from refigure.graph.config import Config
 from refigure.graph.experiments import Run, select
 from refigure.graph.overrides import at_scale
-from refigure.graph.reading import Keys, suggest
+from refigure.graph.reading import Each, Key, Keys, Kinds, Nullable, keyed, read, suggest
 from refigure.graph.runs import Runs
 from refigure.graph.spec import canonical, digest
+
+_SCALES = Key(
+    {},
+    "Scale -> what it writes over this entry, merged key by key; `replace: true` in a mapping "
+    "replaces it. A scale that extends another has that one's overrides too.",
+    None,
+    Each("override", "scale"),
+)
+_WHERE = Key(
+    {},
+    "Axis or label -> the value, or list of values, of the runs that are chosen.",
+    {"seed": 0, "elr": [0.1, 1.0]},
+)
+_OPTIONS = Key({}, "Further arguments of the function.", {"points": 21})
+_DATA = Key(
+    {},
+    "Argument of the function -> data of the scale.",
+    {"data": "images10"},
+    Each(str, "argument"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionKeys:
+    """What chooses runs, and networks of them: in a probe, in a table."""
+
+    source: str | list = keyed(
+        (str, list), "The experiment, or several.", "sphere_convnet_c10", name="from"
+    )
+    point: str | None = keyed(
+        Nullable(str), "A point of the experiment: which network of each run.", "end"
+    )
+    predictions: str | None = keyed(
+        Nullable(str),
+        "In place of a network, the predictions that were kept of it on a set: a pool. Without "
+        "`point` those of the network that the run ends with.",
+        "test",
+    )
+    where: Mapping[str, Any] = keyed(_WHERE)
+    carry: Mapping[str, str] = keyed(
+        {}, "Axis -> the name it has here.", {"elr": "plr"}, Each(str, "axis")
+    )
+    scales: Mapping[str, Any] = keyed(_SCALES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeKeys:
+    """What writes a probe."""
+
+    measure: str = keyed(
+        str,
+        "The function under `refigure` that measures one group of networks.",
+        "measures.paths.measure",
+    )
+    of: Mapping[str, Any] = keyed(
+        dict,
+        "Role -> selection, or list of selections: what a group holds. One selection with `points` "
+        "in place of `point` makes each of these points a role.",
+        {"net": {"from": "sphere_convnet_c10", "point": "end"}},
+        "roles",
+    )
+    each: list[str] = keyed(
+        [],
+        "Axes that tell groups apart: a group holds the runs that agree in them.",
+        ["elr", "seed"],
+    )
+    split: list[str] = keyed(
+        [], "Axes that tell jobs apart; with none, one job measures every group.", ["elr"]
+    )
+    options: Mapping[str, Any] = keyed(_OPTIONS)
+    data: Mapping[str, str] = keyed(_DATA)
+    scales: Mapping[str, Any] = keyed(_SCALES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableKeys:
+    """What writes a table."""
+
+    compute: str | None = keyed(
+        Nullable(str),
+        "The function under `refigure` that makes it; without one the table holds what recorders "
+        "measured of `runs`, beside their axes.",
+        "tables.sphere.regimes",
+    )
+    runs: Any = keyed(
+        Kinds((str, list, dict), {}),
+        "The runs whose histories it reads: one selection, or an argument of the function -> "
+        "selections.",
+        {"from": "sphere_convnet_c10", "where": {"seed": 0}},
+        "table_runs",
+    )
+    grid: Any = keyed(
+        Kinds((str, list, dict), {}),
+        "Runs of which the function takes axes and specs only: none is trained for it.",
+        {"pools": "vgg_pool_c100"},
+        "table_runs",
+    )
+    arrays: Any = keyed(
+        Kinds((list, dict), []),
+        "Recorded arrays: names, each then an argument with a row a value; or argument -> name, "
+        "which is then given as arrays of their own type.",
+        ["filter_norm"],
+    )
+    tables: Mapping[str, str] = keyed(
+        {}, "Argument -> another table.", {"runs": "sphere_m1"}, Each(str, "argument")
+    )
+    probes: Mapping[str, str] = keyed(
+        {}, "Argument -> the numbers of a probe.", {"paths": "paths_m1"}, Each(str, "argument")
+    )
+    data: Mapping[str, str] = keyed(_DATA)
+    options: Mapping[str, Any] = keyed(_OPTIONS)
+    scales: Mapping[str, Any] = keyed(_SCALES)
 
 
 @dataclass(frozen=True)
@@ -115,17 +227,11 @@ class Selections(Runs):
         if isinstance(written, str):
             written = {"from": written}
         self._check_scales(written, place)
-        keys = Keys(at_scale(written, self.scale.chain, place), place)
-        names = keys.take("from", (str, list))
-        point = keys.take("point", str, None)
-        keys.take("predictions", str, None)
-        where = keys.take("where", dict, {})
-        carried = keys.take("carry", dict, {})
-        keys.done()
-        names = [names] if isinstance(names, str) else names
+        asked = read(SelectionKeys, at_scale(written, self.scale.chain, place), place)
+        names = [asked.source] if isinstance(asked.source, str) else asked.source
         runs = [run for name in names for run in self.runs(name, place)]
-        runs = select(runs, where, f"{place}.where", self.scale.limits)
-        return [_renamed(run, carried, f"{place}.carry") for run in runs], point
+        runs = select(runs, asked.where, f"{place}.where", self.scale.limits)
+        return [_renamed(run, asked.carry, f"{place}.carry") for run in runs], asked.point
 
     @cached_property
     def probes(self) -> dict[str, Probe]:
@@ -135,9 +241,9 @@ class Selections(Runs):
         for name, (file, written) in self.config.families["probes"].items():
             place = f"{file}: {name}"
             self._check_scales(written, place)
-            keys = Keys(at_scale(written, self.scale.chain, place), place)
+            asked = read(ProbeKeys, at_scale(written, self.scale.chain, place), place)
             roles, predictions = {}, {}
-            for role, selection in _roles(keys.take("of", dict), place).items():
+            for role, selection in _roles(asked.of, place).items():
                 parts = selection if isinstance(selection, list) else [selection]
                 members: list[tuple[Run, str | None]] = []
                 sets = {
@@ -155,28 +261,24 @@ class Selections(Runs):
                             "of its experiment, or `predictions`, an evaluation set"
                         )
                     for run in runs:
-                        asked = (run.experiment, point, run.spec.epochs)
-                        if point and asked not in points:
+                        where = (run.experiment, point, run.spec.epochs)
+                        if point and where not in points:
                             definition = self.experiments[run.experiment].point_of(
                                 point, run.spec.epochs, f"{place}.of.{role}"
                             )
-                            points[asked] = canonical(definition)
-                        members.append((run, points.get(asked)))
+                            points[where] = canonical(definition)
+                        members.append((run, points.get(where)))
                 roles[role] = members
             found[name] = Probe(
                 name,
-                keys.take("measure", str),
+                asked.measure,
                 roles,
-                keys.take("each", list, []),
-                keys.take("split", list, []),
-                keys.take("options", dict, {}),
+                asked.each,
+                asked.split,
+                asked.options,
                 predictions,
-                {
-                    argument: self.data_of(alias, f"{place}.data")
-                    for argument, alias in keys.take("data", dict, {}).items()
-                },
+                self._data_of(asked.data, place),
             )
-            keys.done()
             members = [run for role in roles.values() for run, _ in role]
             for axis in (*found[name].each, *found[name].split):
                 if members and not any(axis in run.columns for run in members):
@@ -207,27 +309,21 @@ class Selections(Runs):
         file, written = known[name]
         place = f"{file}: {name}"
         self._check_scales(written, place)
-        keys = Keys(at_scale(written, self.scale.chain, place), place)
-        runs = self._runs_of(keys.take("runs", (str, list, dict), {}), "runs", place)
-        grid = self._runs_of(keys.take("grid", (str, list, dict), {}), "grid", place)
-        arrays = keys.take("arrays", (list, dict), [])
+        asked = read(TableKeys, at_scale(written, self.scale.chain, place), place)
+        by_name = isinstance(asked.arrays, dict)
         table = Table(
             name=name,
             file=file,
-            compute=keys.take("compute", str, None),
-            runs=runs,
-            arrays=() if isinstance(arrays, dict) else tuple(arrays),
-            recorded=arrays if isinstance(arrays, dict) else {},
-            grid=grid,
-            tables=keys.take("tables", dict, {}),
-            probes=keys.take("probes", dict, {}),
-            data={
-                argument: self.data_of(alias, f"{place}.data")
-                for argument, alias in keys.take("data", dict, {}).items()
-            },
-            options=keys.take("options", dict, {}),
+            compute=asked.compute,
+            runs=self._runs_of(asked.runs, "runs", place),
+            arrays=() if by_name else tuple(asked.arrays),
+            recorded=asked.arrays if by_name else {},
+            grid=self._runs_of(asked.grid, "grid", place),
+            tables=asked.tables,
+            probes=asked.probes,
+            data=self._data_of(asked.data, place),
+            options=asked.options,
         )
-        keys.done()
         if name in self._resolving:
             raise UserError(f"{place}: made of itself: {' -> '.join([*self._resolving, name])}")
         self._resolving.append(name)
@@ -241,6 +337,11 @@ class Selections(Runs):
                 raise UserError(f"{place}: unknown probe '{probe}'{suggest(probe, self.probes)}")
         self._tables[name] = table
         return table
+
+    def _data_of(self, aliases: Mapping[str, str], place: str) -> dict[str, str | None]:
+        return {
+            argument: self.data_of(alias, f"{place}.data") for argument, alias in aliases.items()
+        }
 
     def selected(self, name: str) -> dict[str, Run]:
         """The runs that a table is a selection of, by id: its own, its probes', its tables'."""

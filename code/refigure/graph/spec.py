@@ -11,24 +11,87 @@ from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from refigure.errors import UserError
-from refigure.graph.catalogue import CATALOGUE, OneOf, default_of, settings, value_of
-from refigure.graph.reading import Keys, suggest, typed
+from refigure.graph.catalogue import CATALOGUE, settings, value_of
+from refigure.graph.reading import (
+    Key,
+    Keys,
+    Kinds,
+    Nullable,
+    OneOf,
+    default_of,
+    keyed,
+    read,
+    suggest,
+    typed,
+)
 
 ID_DIGITS = 12  # hexadecimal: among 20,000 runs two share an id with a chance of 1 in a million
 
 NAMED = ("model", "task", "optimiser", "schedule", "init")
 PARTS = (*NAMED, "augment", "head", "stop", "start")
+KEYS: dict[str, Key] = {
+    "data": Key(str, "What is trained on: a name under `data` of the scale.", "images10"),
+    "model": Key(
+        dict, "The network: a name, or a name with keys.", {"name": "convnet", "k": 32}, "model"
+    ),
+    "task": Key(
+        Kinds((str, dict), "classification"),
+        "What is asked of the network, and its loss.",
+        {"name": "classification", "loss": "squared"},
+        "task",
+    ),
+    "optimiser": Key(
+        dict, "What takes the steps.", {"name": "sgd", "lr": 0.1, "momentum": 0.9}, "optimiser"
+    ),
+    "schedule": Key(
+        Kinds((str, dict), "constant"),
+        "How the learning rate changes.",
+        {"name": "cosine", "warmup": 5},
+        "schedule",
+    ),
+    "init": Key(
+        Kinds((str, dict), "default"), "How the weights are drawn.", "uniform_sphere", "init"
+    ),
+    "augment": Key(
+        Nullable((str, dict)),
+        "What is done to training images at random; null: nothing.",
+        {"name": "crop_flip", "padding": 1},
+        "augment",
+    ),
+    "head": Key(
+        Nullable(dict),
+        "A last layer that is drawn, rescaled and never trained; null: it is trained.",
+        {"seed": 228, "norm": 10},
+        "head",
+    ),
+    "stop": Key(
+        Nullable(dict),
+        "When training ends before its last epoch.",
+        {"train_loss_below": 0.01},
+        "stop",
+    ),
+    "batch": Key(128, "Objects of a step.", 256),
+    "full_batch": Key(
+        False, "Whether an epoch is one step, on the mean gradient of all its batches.", True
+    ),
+    "drop_last": Key(False, "Whether a last batch that is not full is left out.", True),
+    "epochs": Key(
+        int,
+        "How long a run is. Of one that goes on from a state, its parent's epochs are counted.",
+        300,
+    ),
+    "seed": Key(int, "Of the initialisation, the order, augmentation and noise.", 0),
+    "precision": Key(
+        OneOf(("float32", "bfloat16")), "Numbers that the network is computed in.", "bfloat16"
+    ),
+}
+"""What an experiment's base may write: each is a field of `Spec`, as what it starts from is."""
 PLAIN: dict[str, Any] = {
-    "batch": 128,
-    "full_batch": False,
-    "drop_last": False,
-    "epochs": int,
-    "seed": int,
-    "precision": OneOf(("float32", "bfloat16")),
+    name: KEYS[name].shape
+    for name in ("batch", "full_batch", "drop_last", "epochs", "seed", "precision")
 }
 PLAIN_DEFAULTS = {key: default_of(shape) for key, shape in PLAIN.items()}
 NAMED_DEFAULTS = {"task": "classification", "schedule": "constant", "init": "default"}
-STOPS = ("train_loss_below", "train_loss_running_below")
 AXES: dict[str, tuple[str, ...]] = {
     "elr": ("optimiser", "elr"),
     "lr": ("optimiser", "lr"),
@@ -47,6 +110,79 @@ AXES: dict[str, tuple[str, ...]] = {
     "seed": ("seed",),
 }
 """Short names of the axes of grids and cases; any other is a dotted path into the spec."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """A last layer that is not trained."""
+
+    seed: int | None = keyed(
+        Nullable(int), "The seed that it is drawn from; null: the run's own.", 228
+    )
+    norm: float = keyed(float, "The Frobenius norm that its weight is rescaled to.", 10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """When training ends before its last epoch: one of two bounds."""
+
+    train_loss_below: float | None = keyed(
+        Nullable(float), "At the first epoch whose train loss, measured at its end, is below.", 0.01
+    )
+    train_loss_running_below: float | None = keyed(
+        Nullable(float), "At the first epoch whose mean loss over its batches is below.", 0.01
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Average:
+    """A mean of the weights of several moments of a run; their batch norm is estimated anew."""
+
+    count: int = keyed(int, "How many networks are averaged.", 5)
+    every: int = keyed(1, "Epochs from one to the next.", 2)
+    start: Any = keyed(Nullable((int, str)), "The epoch of the first, or `last`.", 200, name="from")
+    to: Any = keyed(
+        Nullable((int, str)), "In place of `from`: the epoch of the last, or `last`.", "last"
+    )
+    steps: int | None = keyed(
+        Nullable(int), "In place of `every`, with `to`: optimiser steps from one to the next.", 10
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A network of a run that is kept. One of five kinds."""
+
+    epoch: Any = keyed(
+        Nullable((int, str)), "The end of an epoch; 0 is the start, `last` the end.", "last"
+    )
+    fraction: float | None = keyed(
+        Nullable(float), "A share of the run's epochs, from 0 to 1.", 0.25
+    )
+    average: dict | None = keyed(
+        Nullable(dict), "A mean of weights.", {"count": 5, "from": 200}, "average"
+    )
+    best: str | None = keyed(
+        Nullable(str), "A column of the history: the epoch at which it is best.", "test_error"
+    )
+    mode: str = keyed(OneOf(("min", "max")), "With `best`: whether the least is best.", "max")
+    event: str | None = keyed(
+        Nullable(str), "Something that happens in training; further keys are its own.", "calm_end"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """When a recorder measures: one of three units. The start and the end are always measured."""
+
+    epochs: int | None = keyed(Nullable(int), "Every n-th epoch.", 5)
+    steps: int | None = keyed(Nullable(int), "Every n-th step.", 100)
+    log: int | None = keyed(
+        Nullable(int), "So many epochs of each power of ten, evenly on the log scale.", 8
+    )
+    trailing: int | None = keyed(
+        Nullable(int), "With `log`: also every n-th epoch of the last quarter.", 10
+    )
 
 
 def canonical(value: Any) -> str:
@@ -313,20 +449,15 @@ def without_defaults(kind: str, value: Mapping[str, Any]) -> dict[str, Any]:
 def _head(written: Any, where: str) -> dict[str, Any] | None:
     if written is None:
         return None
-    keys = Keys(written, where)
-    head = {"seed": keys.take("seed", int, None), "norm": keys.take("norm", float)}
-    keys.done()
-    return head
+    return vars(read(Head, written, where))
 
 
 def _stop(written: Any, where: str) -> dict[str, Any] | None:
     if written is None:
         return None
-    keys = Keys(written, where)
-    stop = {key: keys.take(key, float, None) for key in STOPS}
-    keys.done()
+    stop = vars(read(Stop, written, where))
     if sum(bound is not None for bound in stop.values()) != 1:
-        raise UserError(f"{where}: one of {' or '.join(STOPS)} is needed, got {dict(written)}")
+        raise UserError(f"{where}: one of {' or '.join(stop)} is needed, got {dict(written)}")
     return stop
 
 

@@ -90,6 +90,7 @@ RUNS = {
     "elr_before_max": float,
     "trailing_loss": float,
     "trailing_elr": float,
+    "elr_held": float,
     "loss_slope": float,
     "stationary": bool,
     "kind": str,
@@ -357,8 +358,9 @@ def runs(
         (the loss stationary above the floor), "converging" (below the floor, or falling) or
         "unclear". `mean_period` and its coefficient of variation are of all whole periods, in
         iterations, the first from epoch 0; `_at_ends` are means over the calm states before the
-        jumps, `elr_before` ranges over the epochs before them. `step_ratio` is the root mean square
-        of the effective step over sqrt(1 - (1 - lr wd)^2), about sqrt(2 lr wd): over the trailing
+        jumps, `elr_before` ranges over the epochs before them; `elr_held` is the largest ELR at an
+        epoch whose loss is below the floor. `step_ratio` is the root mean square of the effective
+        step over sqrt(1 - (1 - lr wd)^2), about sqrt(2 lr wd): over the trailing
         half of a run in equilibrium, over the `whole_periods` from the first onset to the last of a
         periodic one. It is of every step that was taken; `step_ratio_sampled` is sampled at the
         ends of epochs, by the mean squared gradient norm of batches, and may be far off where an
@@ -397,6 +399,7 @@ def runs(
                 "elr_before_max": found["elr_before"].max(),
                 "trailing_loss": loss,
                 "trailing_elr": float(np.exp(np.log(half["elr"]).mean())),
+                "elr_held": run.loc[run["train_loss"] < own, "elr"].max(),
                 "loss_slope": moved,
                 "stationary": stationary,
                 "kind": kind,

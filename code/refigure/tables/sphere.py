@@ -43,6 +43,11 @@ REGIMES = {
     "epochs": float,
     "chance": float,
     "diverged": bool,
+    "unfinished": bool,
+    "cosine_to_previous": float,
+    "share_r2": float,
+    "share_r3": float,
+    "alternations": float,
 }
 BORDERS = {
     "family": str,
@@ -60,6 +65,7 @@ EQUAL_LOSS = {
     "seed": "int64",
     "common_loss": float,
     "effective_gradient_norm_at_common_loss": float,
+    "nearest_loss_off": float,
 }
 FINETUNED = {
     "family": str,
@@ -85,6 +91,7 @@ BEST_ERRORS = {
     "best_finetuned_n": "int64",
 }
 SWITCHED = {
+    "family": str,
     "plr": float,
     "elr": float,
     "seed": "int64",
@@ -112,7 +119,32 @@ CURVATURE = {
     "probes": "int64",
     "images": "int64",
 }
-RANDOM_WALK = {"elr": float, "seed": "int64", "epoch": float, "cosine": float}
+RANDOM_WALK = {
+    "elr": float,
+    "seed": "int64",
+    "epoch": float,
+    "cosine_to_previous": float,
+    "cosine_expected": float,
+}
+PATHS = {
+    "kind": str,
+    "seed": "int64",
+    "first_elr": float,
+    "second_elr": float,
+    "alpha": float,
+    "train_loss": float,
+    "log_barrier": float,
+}
+
+LOOKS = 10
+"""Measures that a deviation over epochs needs."""
+
+CORE = 0.85
+"""Share of chance below which the train error is that of regime 2: three-regimes, section 2, C3."""
+
+SLOPE = 0.25
+"""How much the log of a stationary loss may move in half a run: three-regimes, section 2, C3."""
+
 
 SMALLEST_LOSS = 1e-12
 """What a loss of exactly 0 counts as in a logarithm."""
@@ -125,14 +157,19 @@ def regimes(**families: pd.DataFrame) -> pd.DataFrame:
     points; else 1 if the largest train loss is below 0.02, or the mean train error is below 0.5 %
     and the loss still falls; else 2. A run whose loss stopped being finite counts as 3: the
     specification does not say. The border of 1 and 2 depends on the budget: a run still on its
-    plateau counts as 2.
+    plateau counts as 2, and is `unfinished` if its loss still falls, by more than 0.25 of its
+    logarithm over the trailing half.
 
     Args:
         families: histories by family, named in lower case, with the error of a guess as `chance`.
 
     Returns:
         Columns `REGIMES`, one row a run; `majority` is the label of the seeds at its rate. A family
-        whose runs differ in width has one name a width, such as "A9 k=8".
+        whose runs differ in width has one name a width, such as "A9 k=8". Deviations are of ten
+        looks at least. Over the trailing half, `share_r3` of the looks see the error of a guess,
+        less 3 points, `share_r2` one below 85 % of it, and `alternations` times a run goes from
+        the one to the other; `cosine_to_previous` is between measures one after another, over the
+        trailing quarter.
 
     Source: specification three-regimes, section 6.7.
     """
@@ -167,14 +204,18 @@ def borders(regimes: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns `BORDERS`, one row a family and seed, and one with seed -1 for the middle label of
         the seeds (the lower of two). `last_r1` is the largest rate in regime 1, and so on; NaN
-        where there is none. `ordered`: the labels do not fall as the rate grows.
+        where there is none. `ordered`: the labels do not fall as the rate grows. An unfinished run
+        is in neither of regimes 1 and 2.
     """
     rows = []
     for family, of_family in regimes.groupby("family", sort=False):
         labels = {seed: own.set_index("rate")["regime"] for seed, own in of_family.groupby("seed")}
         for seed, label in {**labels, -1: majority(of_family)}.items():
             label = label.sort_index()
+            of_seed = of_family if seed == -1 else of_family[of_family["seed"] == seed]
+            open_ended = of_seed.groupby("rate")["unfinished"].mean() > 0.5
             rates = {regime: label.index[label == regime] for regime in (1, 2, 3)}
+            rates[2] = rates[2][~open_ended[rates[2]].to_numpy(bool)]
             rows.append(
                 {
                     "family": family,
@@ -214,7 +255,8 @@ def equal_loss(regimes: pd.DataFrame, **families: pd.DataFrame) -> pd.DataFrame:
     """The effective gradient norm of the runs of regime 1 where their train loss is the same.
 
     The common loss of a family is the largest of those its runs of regime 1 end at. Each run is
-    read where its loss last comes down through it, log gradient norm against log loss.
+    read where its loss last comes down through it, log gradient norm against log loss;
+    `nearest_loss_off` is how far, relatively, the nearest of its measured losses lies.
 
     Args:
         regimes: of `regimes`, holding these families.
@@ -238,7 +280,9 @@ def equal_loss(regimes: pd.DataFrame, **families: pd.DataFrame) -> pd.DataFrame:
             measured["effective_gradient_norm"].to_numpy(),
             common[family],
         )
-        rows.append(dict(zip(EQUAL_LOSS, (*key, common[family], norm))))
+        logs = np.log(measured["train_loss"].clip(lower=SMALLEST_LOSS) / common[family]).abs()
+        off = np.expm1(logs.min()) if len(logs) else np.nan
+        rows.append(dict(zip(EQUAL_LOSS, (*key, common[family], norm, off))))
     return frame_of(rows, EQUAL_LOSS)
 
 
@@ -352,28 +396,33 @@ def best_cell(runs: pd.DataFrame, axes: list[str], error: str) -> Best:
     return best, whole[chosen].set_index("seed")[error]
 
 
-def switched(regimes: pd.DataFrame, m1: pd.DataFrame, switch: pd.DataFrame) -> pd.DataFrame:
+def switched(regimes: pd.DataFrame, **families: pd.DataFrame) -> pd.DataFrame:
     """The levels that runs reach after a change of ELR, and from their initial state.
 
     Args:
-        regimes: of `regimes`, holding M1.
-        m1: histories of M1.
-        switch: histories of runs that went on from M1 at another ELR.
+        regimes: of `regimes`, holding the families.
+        families: histories by family, in lower case (`m1`), and of runs that went on from it at
+            another ELR (`m1_switch`).
 
     Returns:
         Columns `SWITCHED`: means over the trailing half. One row a switched run, and one a run of
-        M1 at an ELR that was switched to, whose `plr` and `start_regime` are NaN.
+        the family at an ELR that was switched to, whose `plr` and `start_regime` are NaN.
     """
     rows = []
-    for _, axis, run in _runs({"m1": switch}):
-        plr, seed = run["plr"].iloc[0], run["seed"].iloc[0]
-        start = regime_at(_labels(regimes, "M1", seed), plr)
-        rows.append(dict(zip(SWITCHED, (plr, run[axis].iloc[0], seed, start, *_half_means(run)))))
-    wanted = {row["elr"] for row in rows}
-    for _, axis, run in _runs({"m1": m1}):
-        if (elr := run[axis].iloc[0]) in wanted:
-            levels = (np.nan, elr, run["seed"].iloc[0], np.nan, *_half_means(run))
-            rows.append(dict(zip(SWITCHED, levels)))
+    for name, switch in families.items():
+        family = name.removesuffix("_switch")
+        if family == name:
+            continue
+        upper, wanted = family.upper(), set()
+        for _, axis, run in _runs({family: switch}):
+            plr, elr, seed = run["plr"].iloc[0], run[axis].iloc[0], run["seed"].iloc[0]
+            wanted.add(elr)
+            start = regime_at(_labels(regimes, upper, seed), plr)
+            rows.append(dict(zip(SWITCHED, (upper, plr, elr, seed, start, *_half_means(run)))))
+        for _, axis, run in _runs({family: families[family]}):
+            if (elr := run[axis].iloc[0]) in wanted:
+                levels = (upper, np.nan, elr, run["seed"].iloc[0], np.nan, *_half_means(run))
+                rows.append(dict(zip(SWITCHED, levels)))
     return frame_of(rows, SWITCHED)
 
 
@@ -413,31 +462,58 @@ def curvature(**families: pd.DataFrame) -> pd.DataFrame:
 
 
 def random_walk(m1: pd.DataFrame) -> pd.DataFrame:
-    """The expected cosine to the start of a random walk on the sphere with the runs' own steps.
+    """The cosine between weights measured one after another, and that of a random walk.
 
-    A step is theta' = (theta + s xi) / sqrt(1 + s^2), xi of unit length and uniform among tangent
-    directions. Then E[cos'] = cos / sqrt(1 + s^2), since E[xi] = 0, exactly and in any dimension:
-    the expectation after many steps is the product of cos(arctan s), and nothing is simulated.
-    Between two measured epochs s is the ELR times the mean of their effective gradient norms.
+    A step of the walk on the sphere is theta' = (theta + s xi) / sqrt(1 + s^2), xi of unit length
+    and uniform among tangent directions. Then E[cos'] = cos / sqrt(1 + s^2), since E[xi] = 0,
+    exactly and in any dimension: the expectation after many steps is the product of
+    cos(arctan s), and nothing is simulated. s is the ELR times the effective gradient norm, read
+    halfway between the two measures.
 
     Args:
         m1: histories of sphere runs.
 
     Returns:
-        Columns `RANDOM_WALK`, one row a run and measured epoch.
+        Columns `RANDOM_WALK`, one row a run and measure but the first.
     """
     rows = []
     for _, axis, run in _runs({"m1": m1}):
-        measured = run.dropna(subset=["effective_gradient_norm"])
-        elr, norm = run[axis].iloc[0], measured["effective_gradient_norm"].to_numpy()
-        size = elr * (norm[1:] + norm[:-1]) / 2
-        log_cosine = -np.diff(measured["step"]) * np.log1p(size**2) / 2
-        cosine = np.exp(np.concatenate([[0.0], log_cosine]).cumsum())[: len(norm)]
-        rows += [
-            dict(zip(RANDOM_WALK, (elr, run["seed"].iloc[0], epoch, value)))
-            for epoch, value in zip(measured["epoch"], cosine)
-        ]
+        if "cosine_to_previous" not in run:
+            continue
+        elr, seed = run[axis].iloc[0], run["seed"].iloc[0]
+        known = run.dropna(subset=["effective_gradient_norm"])
+        turned = run[run["cosine_to_previous"].notna() | (run["epoch"] == 0)]
+        if not len(known) or len(turned) < 2:
+            continue
+        steps = turned["step"].to_numpy(float)
+        halfway = (steps[1:] + steps[:-1]) / 2
+        norms = np.interp(halfway, known["step"], known["effective_gradient_norm"])
+        expected = np.exp(-np.diff(steps) * np.log1p((elr * norms) ** 2) / 2)
+        later = turned.iloc[1:]
+        for epoch, measured, walk in zip(later["epoch"], later["cosine_to_previous"], expected):
+            rows.append(dict(zip(RANDOM_WALK, (elr, seed, epoch, measured, walk))))
     return frame_of(rows, RANDOM_WALK)
+
+
+def paths(between: pd.DataFrame) -> pd.DataFrame:
+    """Train loss on straight lines between minima, and how high the loss rises over its ends.
+
+    Args:
+        between: of `measures.regime_paths.measure`.
+
+    Returns:
+        Columns `PATHS`, one row a path and place. `log_barrier`: the largest excess of the log of
+        the loss over the straight line between the logs of its ends.
+    """
+    rows = []
+    key = ["kind", "seed", "first_elr", "second_elr"]
+    for _, path in between.groupby(key, sort=False) if len(between) else []:
+        path = path.sort_values("alpha")
+        logs = np.log(path["train_loss"].clip(lower=SMALLEST_LOSS).to_numpy(float))
+        alphas = path["alpha"].to_numpy(float)
+        excess = logs - ((1 - alphas) * logs[0] + alphas * logs[-1])
+        rows += path.assign(log_barrier=max(excess.max(), 0.0)).to_dict("records")
+    return frame_of(rows, PATHS)
 
 
 def filters(
@@ -495,25 +571,36 @@ def _runs(families: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, str, pd.D
 def _levels(run: pd.DataFrame) -> dict[str, float]:
     quarter, half = trailing(run, 0.25), trailing(run, 0.5)
     names = ("train_loss", "train_error", "test_error", "test_error_recomputed")
-    means = {name: _mean(quarter, name) for name in (*names, "effective_gradient_norm")}
+    names += ("effective_gradient_norm", "cosine_to_previous")
     first = run[run["epoch"] == 0]
     loss_half, norm_half = _half_means(run)
+    moved = slope(half)
+    errors, chance = half["train_error"].dropna(), run["chance"].max()
+    guessed, better = errors > chance - 3, errors < CORE * chance
+    levels = guessed[guessed | better].astype(int)
     return {
-        **means,
+        **{name: _mean(quarter, name) for name in names},
         "train_loss_half": loss_half,
         "effective_gradient_norm_half": norm_half,
-        "train_loss_half_std": half["train_loss"].std(),
-        "effective_gradient_norm_half_std": (
-            half["effective_gradient_norm"].std() if "effective_gradient_norm" in run else np.nan
-        ),
+        "train_loss_half_std": _deviation(half, "train_loss"),
+        "effective_gradient_norm_half_std": _deviation(half, "effective_gradient_norm"),
         "final_train_loss": _final(run, "train_loss"),
         "final_test_error": _final(run, "test_error"),
         "final_test_error_recomputed": _final(run, "test_error_recomputed"),
-        "loss_slope": slope(half),
+        "loss_slope": moved,
         "first_train_loss": _mean(first, "train_loss"),
         "first_gradient_norm": _mean(first, "effective_gradient_norm"),
         "epochs": run["epoch"].max(),
+        "share_r2": better.mean() if len(errors) else np.nan,
+        "share_r3": guessed.mean() if len(errors) else np.nan,
+        "alternations": float(levels.diff().abs().sum()) if len(errors) else np.nan,
     }
+
+
+def _deviation(rows: pd.DataFrame, column: str) -> float:
+    """Standard deviation over epochs, of ten looks at least."""
+    values = rows[column].dropna() if column in rows else []
+    return values.std() if len(values) >= LOOKS else np.nan
 
 
 def _regime(run: pd.DataFrame, chance: float) -> dict[str, float | bool]:
@@ -527,7 +614,8 @@ def _regime(run: pd.DataFrame, chance: float) -> dict[str, float | bool]:
         regime = 1
     else:
         regime = 2
-    return {"regime": regime, "diverged": diverged}
+    unfinished = regime == 2 and slope(trailing(run, 0.5)) < -SLOPE
+    return {"regime": regime, "diverged": diverged, "unfinished": unfinished}
 
 
 def _half_means(run: pd.DataFrame) -> tuple[float, float]:

@@ -34,6 +34,8 @@ def device_of(wanted: str, locks: Path, gpus: int = 0) -> torch.device:
         UserError: a GPU is asked for, by name or of the queue, and torch finds none.
     """
     torch.set_num_threads(1)
+    # PyTorch lets cuDNN's convolutions round their inputs to 10 bits unless it is told not to.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     keep_memory()
     if wanted == "auto":
         if not torch.cuda.is_available():
