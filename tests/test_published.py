@@ -11,10 +11,13 @@ from refigure.claims.statistics import as_read, over_seeds
 from refigure.claims.verdict import above, monotone, threshold_at, unanimous, within
 from refigure.cli import main
 from refigure.errors import UserError
+from refigure.explain.target import Target
+from refigure.explain.why import why
 from refigure.graph.config import Config
 from refigure.graph.lookups import graph_of
 from refigure.graph.steps import Steps, resolve
 
+VERDICTS = "results/demo/claims/sample.json"
 GAIN = "# Table 2, printed to 0.1\nseed,gain,gain_reading\n0,{gain},{error}\n"
 
 
@@ -100,8 +103,8 @@ def test_a_published_verdict_is_a_target_that_trains_nothing(judged):
     target = "results/published/claims/sample/c1.json"
     steps, files = resolve(target, config, "demo", lambda name: Steps(graph_of(config, name)))
     chain = steps.chain(files)
-    assert list(chain) == ["claim sample c1"]
-    assert chain["claim sample c1"].inputs == ("config/published/sample.csv",)
+    assert list(chain) == ["claim sample c1 published"]
+    assert chain["claim sample c1 published"].inputs == ("config/published/sample.csv",)
     joined = Steps(graph_of(config, "demo")).step("verdicts", "sample")
     assert target in joined.inputs
     with pytest.raises(UserError, match="holds no job of rule figure"):
@@ -146,3 +149,8 @@ def test_every_published_table_is_judged_by_its_predicate(committed, monkeypatch
                 function_of(claim.decide, name), tables, options | dict(claim.published.options)
             )
             assert found.numbers, f"{paper} {name} compares no number"
+
+
+def test_the_explanations_follow_a_claim_to_its_published_numbers(judged):
+    found = why(Target("sample", graph_of(Config(judged.root), "demo"), (VERDICTS,)))
+    assert {"claim sample c1", "claim sample c1 published"} <= {job["job"] for job in found["jobs"]}

@@ -93,9 +93,13 @@ class Staleness:
         self.maker = {file: step for step in self.chain.values() for file in step.outputs}
         self.readers: dict[str, list[Step]] = defaultdict(list)
         for step in self.chain.values():
-            for name in dict.fromkeys(self.maker[file].label for file in step.inputs):
+            for name in dict.fromkeys(maker.label for _, maker in self._makers(step)):
                 self.readers[name].append(step)
         self.reasons = self._reasons()
+
+    def _makers(self, step: Step) -> list[tuple[str, Step]]:
+        """The inputs of a job that other jobs write; what the checkout has is written by none."""
+        return [(file, self.maker[file]) for file in step.inputs if file in self.maker]
 
     def stale(self, label: str) -> bool:
         """Whether a job would run."""
@@ -123,8 +127,7 @@ class Staleness:
         waiting = list(found)
         while waiting:
             step = self.chain[waiting.pop()]
-            for file in step.inputs:
-                maker = self.maker[file]
+            for file, maker in self._makers(step):
                 if not self._there(file) and maker.label not in found:
                     gone = [name for name in maker.outputs if not self._there(name)]
                     found[maker.label] = [_missing(gone)]
@@ -134,7 +137,7 @@ class Staleness:
                     found[reader.label] = []
                     waiting.append(reader.label)
         for label in found:
-            above = [self.maker[file].label for file in self.chain[label].inputs]
+            above = [maker.label for _, maker in self._makers(self.chain[label])]
             anew = [name for name in dict.fromkeys(above) if name in found]
             if anew and not any(reason.kind == "missing" for reason in found[label]):
                 text = "what it reads is made anew"

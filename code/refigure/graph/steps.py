@@ -76,8 +76,9 @@ class Step:
 
     @property
     def label(self) -> str:
-        """Rule and names: `figure three-regimes fig1`."""
-        return " ".join((self.rule, *self.names))
+        """Rule and names: `figure three-regimes fig1`; those of the papers' own numbers apart."""
+        apart = (PUBLISHED,) if self.outputs[0].startswith(f"results/{PUBLISHED}/") else ()
+        return " ".join((self.rule, *self.names, *apart))
 
     @cached_property
     def params(self) -> dict[str, str]:
