@@ -239,6 +239,8 @@ def estimate(values: pd.Series) -> Estimate | None:
     low, high = sizes.min(), sizes.max()
     each = f"{low}" if low == high else f"{low} to {high}"
     found = Estimate.of(by_outer.mean().to_numpy(), UNITS[names[0]])
+    if high == 1:  # nothing was averaged
+        return found
     return replace(found, inner=f"{each} {UNITS[names[-1]].removesuffix('s')}s each")
 
 

@@ -86,12 +86,12 @@ def spread(frame: pd.DataFrame, by: Sequence[str], column: str) -> pd.DataFrame:
 
 
 def best_cell(frame: pd.DataFrame, method: str, column: str) -> tuple[float, float] | None:
-    """The cell of a method with the highest mean of a column; None where it has none.
+    """The cell of a method with the highest mean of a column; None of a method without cells.
 
     It is chosen and read on the same replicates, so a curve at it is a little too high; claims
     choose by the other replicates.
     """
-    own = frame[frame["method"] == method]
+    own = frame[(frame["method"] == method) & frame["lr_ratio"].notna()]
     means = spread(own, ["lr_ratio", "ep_ratio"], column)
     if not len(means):
         return None
