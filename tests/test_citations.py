@@ -14,6 +14,8 @@ KINDS = {".py", ".yaml", ".smk", ".md", ".ipynb"}
 OWN = {
     "code/refigure/claims/large_lr.py": "where-large-lrs",
     "code/refigure/claims/rnn.py": "sparse-gated-rnn",
+    "code/refigure/claims/pools.py": "memory-split",
+    "code/refigure/measures/pool_curves.py": "power-laws",
     "config/experiments/ensemble_pools.yaml": "power-laws",
     "config/experiments/large_lr.yaml": "where-large-lrs",
     "config/experiments/large_lr_tables.yaml": "where-large-lrs",

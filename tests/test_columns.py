@@ -14,7 +14,17 @@ from refigure.graph.lookups import function_of
 from refigure.measures import spectra
 from refigure.models import convnet
 from refigure.models.layers import Statistics
-from refigure.tables import decay, large_lr, memorization, rnn, sphere, ticks, toy, transfer
+from refigure.tables import (
+    decay,
+    large_lr,
+    memorization,
+    pools,
+    rnn,
+    sphere,
+    ticks,
+    toy,
+    transfer,
+)
 from refigure.tables.histories import Recorded
 from refigure.training.passes import TrainPass
 from refigure.training.recorders import basic as recorders
@@ -89,6 +99,13 @@ COLUMNS = {
     "kept_words": rnn.WORDS,
     "word_survival": rnn.SURVIVAL,
     "interpretability": rnn.INTERPRETABILITY,
+    "pool_sizes": pools.SIZES,
+    "pool_ensembles_main": pools.ENSEMBLES,
+    "pool_temperatures_main": pools.TEMPERATURES,
+    "pool_fits_main": pools.FITS,
+    "pool_splits_main": pools.SPLITS,
+    "pool_predictions_main": pools.PREDICTIONS,
+    "pool_predicted_splits_main": pools.PREDICTED_SPLITS,
     "transfer_ensembles": transfer.ENSEMBLES,
     "transfer_soups": transfer.SOUPS,
     "transfer_lines": transfer.LINES,

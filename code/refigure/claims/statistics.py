@@ -39,6 +39,7 @@ UNITS = {
     "plr": "learning rates",
     "image": "images",
     "round": "rounds",
+    "reading": "readings",
 }
 """Name of an index level -> what it counts, in the plural."""
 
@@ -79,7 +80,8 @@ class Estimate:
 
     Raises:
         ValueError: the unit is unknown, a number is not finite, `se` is negative or given for
-            n = 1, or n is below 1.
+            n = 1 without its degrees of freedom, or n is below 1. A number read off a picture has
+            the known error of its reading: n = 1 and infinite freedom.
     """
 
     value: float
@@ -105,7 +107,7 @@ class Estimate:
         object.__setattr__(self, "se", finite(self.se, f"a standard error over {self.n_of}"))
         if self.se < 0:
             raise ValueError(f"a standard error cannot be negative, got {self.se}")
-        if self.n == 1:
+        if self.n == 1 and self.freedom == 0:
             raise ValueError(f"n = 1 of {self.n_of} has no standard error, got {self.se}")
 
     @classmethod
@@ -237,6 +239,8 @@ def estimate(values: pd.Series) -> Estimate | None:
     low, high = sizes.min(), sizes.max()
     each = f"{low}" if low == high else f"{low} to {high}"
     found = Estimate.of(by_outer.mean().to_numpy(), UNITS[names[0]])
+    if high == 1:  # nothing was averaged
+        return found
     return replace(found, inner=f"{each} {UNITS[names[-1]].removesuffix('s')}s each")
 
 

@@ -28,7 +28,8 @@ NAMES = {
 }
 MARKERS = {"scratch": "v", "local": "s", "longer": "D", "global": "P", "sse": "o", "star": "*"}
 TARGETS = {
-    "transfer_target": "noisy digits",
+    "transfer_target": "our target",
+    "transfer_source": "our source",
     "images100_imagenet": "CIFAR-100",
     "images10_imagenet": "CIFAR-10",
     "sun397": "SUN397",
@@ -86,12 +87,12 @@ def spread(frame: pd.DataFrame, by: Sequence[str], column: str) -> pd.DataFrame:
 
 
 def best_cell(frame: pd.DataFrame, method: str, column: str) -> tuple[float, float] | None:
-    """The cell of a method with the highest mean of a column; None where it has none.
+    """The cell of a method with the highest mean of a column; None of a method without cells.
 
     It is chosen and read on the same replicates, so a curve at it is a little too high; claims
     choose by the other replicates.
     """
-    own = frame[frame["method"] == method]
+    own = frame[(frame["method"] == method) & frame["lr_ratio"].notna()]
     means = spread(own, ["lr_ratio", "ep_ratio"], column)
     if not len(means):
         return None

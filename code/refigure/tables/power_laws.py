@@ -88,13 +88,19 @@ def _nothing(m: Array, status: str) -> Fit:
 
 def _line(m: Array, y: Array, c: float) -> tuple[float, float, float, float]:
     """Slope, intercept, R^2 and mean squared residual of log2(y - c) against log2 m."""
-    x, z = np.log2(m), np.log2(y - c)
-    deviation = x - x.mean()
-    slope = float(deviation @ z / (deviation @ deviation))
-    intercept = float(z.mean() - slope * x.mean())
-    squares = float(np.mean((z - intercept - slope * x) ** 2))
-    variance = float(z.var())
-    return slope, intercept, 1 - squares / variance if variance > 0 else 1.0, squares
+    return tuple(float(one[0]) for one in _lines(m, y, np.array([c])))
+
+
+def _lines(m: Array, y: Array, c: Array) -> tuple[Array, Array, Array, Array]:
+    """`_line` at several c at once, (asymptotes,) each."""
+    x, z = np.log2(m), np.log2(y - c[:, None])
+    deviation, middle = x - x.mean(), z.mean(1)
+    slope = z @ deviation / (deviation @ deviation)
+    intercept = middle - slope * x.mean()
+    squares = ((z - intercept[:, None] - slope[:, None] * x) ** 2).mean(1)
+    variance = z.var(1)
+    r2 = 1 - squares / np.where(variance > 0, variance, np.inf)
+    return slope, intercept, r2, squares
 
 
 def _fitted(m: Array, y: Array, c: float, status: str) -> Fit:
@@ -120,7 +126,7 @@ def _by_r2(m: Array, y: Array) -> Fit:
     def objective(log_u: float) -> float:
         return -_line(m, y, least - np.exp(log_u))[2]
 
-    values = np.array([objective(one) for one in logs])
+    values = -_lines(m, y, least - np.exp(logs))[2]
     place = int(values.argmin())
     status = {0: "c_at_data", GRID - 1: "no_asymptote"}.get(place, "ok")
     best = logs[place] if status != "ok" else _refined(objective, logs, place)
@@ -136,7 +142,7 @@ def _by_local_loss(m: Array, y: Array) -> Fit:
     def objective(log_u: float) -> float:
         return _line(m, y, least - np.exp(log_u))[3]
 
-    values = np.array([objective(one) for one in logs])
+    values = _lines(m, y, least - np.exp(logs))[3]
     inner = np.nonzero((values[1:-1] < values[:-2]) & (values[1:-1] < values[2:]))[0] + 1
     if not len(inner):
         return _nothing(m, "none")
@@ -145,18 +151,21 @@ def _by_local_loss(m: Array, y: Array) -> Fit:
 
 
 def _by_squares(m: Array, y: Array) -> Fit:
-    def solved(a: float) -> tuple[float, float, float]:
-        """b, c and the mean squared residual at an exponent."""
-        design = np.stack([m**a, np.ones_like(m)], axis=1)
-        (b, c), *_ = np.linalg.lstsq(design, y, rcond=None)
-        return float(b), float(c), float(np.mean((design @ np.array([b, c]) - y) ** 2))
+    def solved(exponents: Array) -> tuple[Array, Array, Array]:
+        """b, c and the mean squared residual at some exponents: a straight line in m^a each."""
+        x = m ** exponents[:, None]
+        deviation = x - x.mean(1, keepdims=True)
+        b = deviation @ y / (deviation**2).sum(1)
+        c = y.mean() - b * x.mean(1)
+        return b, c, ((c[:, None] + b[:, None] * x - y) ** 2).mean(1)
 
     exponents = -np.geomspace(0.02, 3, GRID)
-    values = np.array([solved(a)[2] for a in exponents])
+    values = solved(exponents)[2]
     place = int(values.argmin())
     logs = np.log(-exponents)
-    a = -float(np.exp(_refined(lambda one: solved(-np.exp(one))[2], logs, place)))
-    b, c, squares = solved(a)
+    refined = _refined(lambda one: float(solved(-np.exp([one]))[2][0]), logs, place)
+    a = -float(np.exp(refined))
+    b, c, squares = (float(one[0]) for one in solved(np.array([a])))
     status = "no_asymptote" if place == 0 else "ok"
     if c < y.min():
         _, _, r2, loss = _line(m, y, c)
