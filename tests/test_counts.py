@@ -586,7 +586,7 @@ def test_without_a_source_there_are_no_runs_and_no_error(committed):
 @pytest.mark.parametrize("scale", ["smoke", "demo", "small", "small8"])
 def test_the_other_papers_experiments_are_absent_at_reduced_scales(scale, committed):
     graph = Graph(Config(committed), scale)
-    files = {"ensemble_pools", "transfer"}
+    files = {"transfer"}
     assert not {Path(e.file).stem for e in graph.experiments.values()} & files
 
 

@@ -675,6 +675,8 @@ def test_probes_say_what_the_counts_say():
         words = list(probes.kept_words(made))
         assert sum(row["kept"] for row in words) == int(numbers["n_voc"])
         assert [row["token"] for row in words] == data.words
+        table = alive["embedding" if "embedding" in alive else "w_x"]
+        assert [row["n_alive_weights"] for row in words] == table[0].sum(1).tolist()
         swept = {row["threshold"]: row for row in probes.thresholds(made)}
         assert list(swept) == [2.0, 2.5, 3.0, 3.5, 4.0]
         assert swept[3.0]["C"] == float(numbers["C"])

@@ -265,7 +265,7 @@ def _store(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def _count(settings: Mapping[str, Any], about: SimpleNamespace) -> Counted:
-    network = build_model(SimpleNamespace(model=settings), about)
+    network = build_model(SimpleNamespace(model=settings, precision="float32"), about)
     if isinstance(network, LSTM):
         return _of_lstm(network, about)
     values = _shapes(network)

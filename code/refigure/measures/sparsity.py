@@ -72,12 +72,12 @@ def kept_words(group: Group) -> Iterator[dict[str, Any]]:
     if hasattr(data, "presence"):
         labels = {part: data.labels[part].cpu() for part in ("train", "test")}
         order = torch.randperm(len(labels["train"]), generator=generator(0, "shuffled classes"))
-        for part, own, kind in (
+        for part, of_each, kind in (
             ("train", labels["train"], ""),
             ("test", labels["test"], "test_"),
             ("train", labels["train"][order], "shuffled_"),
         ):
-            documents |= _documents(data.tokens[part].cpu(), own, data.rows, data.classes, kind)
+            documents |= _documents(data.tokens[part].cpu(), of_each, data.rows, data.classes, kind)
     for row, token in enumerate(data.words):
         yield {
             "row": row,

@@ -28,7 +28,8 @@ NAMES = {
 }
 MARKERS = {"scratch": "v", "local": "s", "longer": "D", "global": "P", "sse": "o", "star": "*"}
 TARGETS = {
-    "transfer_target": "noisy digits",
+    "transfer_target": "our target",
+    "transfer_source": "our source",
     "images100_imagenet": "CIFAR-100",
     "images10_imagenet": "CIFAR-10",
     "sun397": "SUN397",
