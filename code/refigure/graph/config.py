@@ -157,7 +157,20 @@ class ScaleFile:
     limits: Mapping[str, Any] = keyed(
         {}, "What shortens every run.", {"epochs": 2, "seeds": 1}, "limits"
     )
+    only: list | None = keyed(
+        Nullable(list),
+        "The experiments that have runs, and no others; what would draw or decide on others alone "
+        "is left out.",
+        ["sphere_convnet_c10"],
+        Items(str),
+    )
     block: int = keyed(64, "The most runs that one job trains.", 32)
+    stack: int | None = keyed(
+        Nullable(int),
+        "The most networks of grouped convolutions that a job trains side by side on a GPU; "
+        "without it, as many as fit its memory.",
+        1,
+    )
     resources: Mapping[str, Any] = keyed(
         {},
         "Rule -> what its jobs ask for.",
@@ -260,6 +273,8 @@ class Scale:
         data: alias -> `{recipe, keys...}`, or None where it has no data at this scale.
         limits: `{epochs, train, test, seeds}` that shorten another scale's work.
         block: the most runs a pack holds.
+        stack: the most networks of grouped convolutions side by side on a GPU; None: no limit.
+        only: the experiments that have runs; None: all.
         resources: by stage (`train`, `measure`, ...): gpu, mem_mb, runtime in minutes.
     """
 
@@ -270,6 +285,8 @@ class Scale:
     limits: Mapping[str, int]
     block: int
     resources: Mapping[str, Mapping[str, int]]
+    stack: int | None = None
+    only: tuple[str, ...] | None = None
 
     def resources_of(self, stage: str) -> dict[str, int]:
         """What a job of that stage asks for."""
@@ -381,11 +398,16 @@ class Config:
             merged["data"] = overrides.merged(merged["data"], data, f"{file}: data")
             merged["limits"] |= written.get("limits", {})
             merged["block"] = written.get("block", merged["block"])
+            merged["stack"] = written.get("stack", merged.get("stack"))
+            if "only" in written:
+                merged["only"] = None if written["only"] is None else tuple(written["only"])
             for stage, asked in written.get("resources", {}).items():
                 kept = read_written(Resources, asked, f"{file}: resources.{stage}")
                 merged["resources"][stage] = merged["resources"].get(stage, {}) | kept
             if merged["block"] < 1:
                 raise UserError(f"{file}: block must be at least 1, got {merged['block']}")
+            if merged["stack"] is not None and merged["stack"] < 1:
+                raise UserError(f"{file}: stack must be at least 1, got {merged['stack']}")
         where = f"config/scales/{name}.yaml: limits"
         merged["limits"] = read_written(Limits, merged["limits"], where)
         return Scale(name, f"config/scales/{name}.yaml", chain, **merged)

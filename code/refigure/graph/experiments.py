@@ -46,6 +46,7 @@ CASE_KEYS = {
         Nullable(int), "How many seeds its runs have: 0, 1, ...; no axis `seed` then.", 64
     ),
     "block": Key(Nullable(int), "The most of its runs that one job trains.", 8),
+    "stack": Key(Nullable(int), "The most of them side by side on a GPU, as `stack` of all.", 8),
 }
 """What a case may say beside its axes."""
 SOURCED = ("data", "checkpoint")  # axes whose values have no runs where nobody configured a source
@@ -174,6 +175,7 @@ class Run:
         axes: the values of the experiment's axes and what it carries from its parent, by column.
         parent: the run it starts from, if any; `point` the key of the point it starts at.
         block: the most runs of its case that one job trains; None: as many as of the experiment.
+        stack: the most of them that train side by side on a GPU; None: likewise.
         labels: what its experiment is called: constant columns beside the axes, no part of the
             identity.
     """
@@ -185,6 +187,7 @@ class Run:
     point: str | None = None
     block: int | None = None
     labels: Mapping[str, Any] = field(default_factory=dict)
+    stack: int | None = None
 
     @cached_property
     def id(self) -> str:
@@ -281,6 +284,12 @@ class Experiment:
     block: int | None = keyed(
         Nullable(int),
         "The most runs that one job trains; without it, as many as the scale says.",
+        8,
+    )
+    stack: int | None = keyed(
+        Nullable(int),
+        "The most networks of grouped convolutions that a job trains side by side on a GPU; "
+        "without it, as many as the scale says.",
         8,
     )
     by_seed: bool = keyed(True, "Whether a job trains runs of one seed only.", False)
@@ -386,8 +395,10 @@ def read_experiment(
     experiment = read(Experiment, merged, where, name=name, file=file, limits=limits)
     for axis, values in experiment.grid.items():
         _check_values(axis, values, where)
-    if experiment.block is not None and experiment.block < 1:
-        raise UserError(f"{where}.block must be at least 1, got {experiment.block}")
+    for key in ("block", "stack"):
+        value = getattr(experiment, key)
+        if value is not None and value < 1:
+            raise UserError(f"{where}.{key} must be at least 1, got {value}")
     columns = [sorted(_axes_of(case)) for case in experiment.cases]
     for case in columns:
         if case != columns[0]:
@@ -478,7 +489,7 @@ def expand(
             for row in _rows(experiment, case):
                 if limited and "seed" in row and row["seed"] not in seeds:
                     continue
-                run = _run(experiment, origin, spec, row, case.get("block"), data_of)
+                run = _run(experiment, origin, spec, row, case, data_of)
                 if run is not None:
                     runs.append(run)
     return runs
@@ -711,7 +722,7 @@ def _carried(experiment: Experiment, parent: Run) -> dict[str, Any]:
     }
 
 
-def _run(experiment, origin, spec, row, block, data_of) -> Run | None:
+def _run(experiment, origin, spec, row, case, data_of) -> Run | None:
     where = f"{experiment.where}.grid"
     data = {"data": data_of(row["data"], where)} if "data" in row else {}
     if None in data.values():
@@ -738,7 +749,8 @@ def _run(experiment, origin, spec, row, block, data_of) -> Run | None:
     if taken := set(labels) & set(axes):
         name = sorted(taken)[0]
         raise UserError(f"{experiment.where}.labels: '{name}' is an axis of its runs")
-    return Run(spec, experiment.name, axes, origin.parent, origin.point, block, labels)
+    how = {"block": case.get("block"), "stack": case.get("stack")}
+    return Run(spec, experiment.name, axes, origin.parent, origin.point, labels=labels, **how)
 
 
 def _multiplied(spec: Spec, axis: str, value: Any, where: str) -> Any:

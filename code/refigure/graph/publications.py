@@ -215,10 +215,40 @@ class Publications(Selections):
                     one = one.parent
         return list(found)
 
+    def left_out(self, reader: Figure | Claim) -> bool:
+        """Whether `all` and a paper's target leave out a figure or claim: it rests on an optional
+        experiment, or on a table whose runs are all of experiments that the scale leaves out."""
+        return bool(self.optional_experiments(reader)) or self.lacks(reader)
+
+    def lacks(self, reader: Figure | Claim) -> bool:
+        """Whether a table of a figure or claim would be empty for what `only` leaves out."""
+        if self.scale.only is None:
+            return False
+        return any(
+            self._reads_runs(self.complete, table) and not self._reads_runs(self, table)
+            for table in reader.tables.values()
+        )
+
+    @cached_property
+    def complete(self) -> Publications:
+        """The same scale with all experiments."""
+        found = Publications(self.config, self.scale.name)
+        found.scale = replace(found.scale, only=None)
+        return found
+
+    @staticmethod
+    def _reads_runs(graph: Publications, name: str) -> bool:
+        table = graph.table(name)
+        return (
+            bool(graph.selected(name))
+            or any(table.grid.values())
+            or any(Publications._reads_runs(graph, other) for other in table.tables.values())
+        )
+
     def joined(self, slug: str) -> list[str]:
-        """The claims whose verdicts a paper joins: those that rest on no optional experiment."""
+        """The claims whose verdicts a paper joins: those that are not left out."""
         claims = self.claims(slug)
-        return [name for name in claims if not self.optional_experiments(claims[name])]
+        return [name for name in claims if not self.left_out(claims[name])]
 
     @cached_property
     def readers(self) -> dict[str, set[str]]:

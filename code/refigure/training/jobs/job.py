@@ -106,7 +106,8 @@ class Job:
 
         They share everything but seeds, numbers of the optimiser and where they start. On a CPU
         convolutional networks go one after another: side by side gains nothing there. What is
-        estimated not to fit the device's memory is split.
+        estimated not to fit the device's memory is split, and so are grouped convolutions where the
+        pack says how many of them train side by side.
         """
         alike: dict[str, list[Run]] = defaultdict(list)
         for run in runs:
@@ -115,7 +116,12 @@ class Job:
         for group in alike.values():
             kind = build_model(group[0].spec, data).stacking
             together = kind == "native" or (kind == "grouped" and self.device.type == "cuda")
-            stacks += self._fitting(group, data) if together else [[run] for run in group]
+            if not together:
+                stacks += [[run] for run in group]
+                continue
+            most = self.pack.stack if kind == "grouped" else None
+            for part in memory.split(group, most or len(group)):
+                stacks += self._fitting(part, data)
         return stacks
 
     def _fitting(self, runs: list[Run], data: Any) -> list[list[Run]]:
