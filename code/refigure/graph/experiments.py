@@ -67,7 +67,8 @@ class Start:
     file: str | list | None = keyed(
         Nullable((str, list)),
         "In place of `from`: a source of `weights` or several, each a network to start from; its "
-        "name becomes the axis `checkpoint`.",
+        "name becomes the axis `checkpoint`. Of a source of several files each is a network, and "
+        "the file's name is that axis.",
         ["byol_1", "byol_2"],
     )
     at: str = keyed("final", "The point of the parents.", "pt")
@@ -463,7 +464,7 @@ def expand(
     runs_of: Callable[[str], list[Run]],
     experiment_of: Callable[[str], Experiment | None],
     data_of: Callable[[str, str], str | None],
-    file_of: Callable[[str, str], str | None],
+    files_of: Callable[[str, str], Mapping[str, Mapping[str, Any]]],
 ) -> list[Run]:
     """All runs of an experiment, in the order of what they start from, of its cases and grid.
 
@@ -471,7 +472,8 @@ def expand(
         runs_of: the runs of another experiment (the parents').
         experiment_of: another experiment, None where it is absent at this scale.
         data_of: (alias, place) -> content id; None where the source is not configured.
-        file_of: (name, place) -> content id of a file to start from; None likewise.
+        files_of: (name, place) -> content ids of the files of a source to start from, each with
+            its `label`; none likewise.
 
     Returns:
         No run where the data, the file or the parents are absent at this scale.
@@ -479,7 +481,7 @@ def expand(
     limited = "seeds" in experiment.limits
     seeds = _seeds(experiment) if limited else []
     runs: list[Run] = []
-    for origin in _origins(experiment, runs_of, experiment_of, file_of):
+    for origin in _origins(experiment, runs_of, experiment_of, files_of):
         spec = _base_spec(experiment, origin, data_of)
         if spec is None:
             continue
@@ -511,7 +513,7 @@ class Origin:
     epoch: int | None = None
 
 
-def _origins(experiment, runs_of, experiment_of, file_of) -> Iterator[Origin]:
+def _origins(experiment, runs_of, experiment_of, files_of) -> Iterator[Origin]:
     if experiment.start is None:
         yield Origin()
         return
@@ -521,10 +523,11 @@ def _origins(experiment, runs_of, experiment_of, file_of) -> Iterator[Origin]:
     if start.file is not None:
         if start.source is not None:
             raise UserError(f"{place}: 'from' and 'file' are both written")
+        if take == "state":
+            raise UserError(f"{place}: a file holds no training state to go on from, only weights")
         for name in [start.file] if isinstance(start.file, str) else start.file:
-            file = file_of(name, place)
-            if file is not None:
-                yield Origin({"file": file, "take": take}, {"checkpoint": name})
+            for file, found in files_of(name, place).items():
+                yield Origin({"file": file, "take": take}, {"checkpoint": found["label"]})
         return
     if start.source is None:
         raise UserError(f"{place}: key 'from' is missing")

@@ -110,7 +110,7 @@ class Runs:
                         self.runs,
                         lambda parent: self.experiment(parent, f"{experiment.where}.start"),
                         self.data_of,
-                        self.config.file_id,
+                        self.config.checkpoints_of,
                     )
                 finally:
                     self._expanding.pop()
