@@ -143,7 +143,8 @@ def page(kept: Mapping[str, Any]) -> str:
             f"GPU-hours by counted work (`refigure plan results/paper/all --device {DEVICE}`), of"
             f" an {paper['device']}: operations and launches of kernels of each architecture,"
             " over the rates of `config/devices.yaml`, in float32 without TF32. **The rates"
-            " are assumed: no GPU was lent to us.** Where a job ran on such a device, its own times are taken, and"
+            " are assumed: no GPU was lent to us.** Where a job ran on such a"
+            " device, its own times are taken, and"
             " `benchmarks/gpu.py` measures the rates. `docs/draw_costs.py` writes this page."
         ),
         "",
