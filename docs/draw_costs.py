@@ -54,9 +54,9 @@ SECTION_9: dict[str, tuple[float, int, str]] = {
 (seeds), and what section 9 assumes."""
 
 WHY = {
-    "periodic-behavior": "full-batch descent, 32 hours, is not in section 9; and a pass with "
+    "periodic-behavior": "full-batch descent, 32 hours, is not in the estimate; and a pass with "
     "gradients after every epoch, which jumps and phase diagrams need, costs as much as the epoch, "
-    "where section 9 takes half of one",
+    "where the estimate takes half of one",
     "where-large-lrs": "float32 without TF32 at 20 TFLOP/s, not 30; passes for sharpness beside it",
     "how-large-lrs": "the same networks, the same reasons",
     "power-laws": "20 TFLOP/s in float32, not 40",
@@ -176,11 +176,11 @@ def page(kept: Mapping[str, Any]) -> str:
         "## Against the specifications",
         "",
         *_wrapped(
-            "Section 9 of each specification estimates what its paper costs, some of them for one"
+            "Each specification estimates what its paper costs, some of them for one"
             " seed. The ratio is of ours, divided by our seeds where theirs is one, to that."
         ),
         "",
-        "| paper | section 9 | it assumes | ours | seeds | ratio |",
+        "| paper | estimate | it assumes | ours | seeds | ratio |",
         "|---|---|---|---|---|---|",
     ]
     beyond = []
