@@ -12,7 +12,15 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "code/notebooks").glob("*/*.ipyn
 LIBRARIES = {"numpy", "pandas"}
 NAMES = {
     "refigure": {"plotting"},
-    "refigure.plotting": {"plt", "ensembles", "sphere", "large_lr", "rnn", "transfer"},
+    "refigure.plotting": {
+        "plt",
+        "ensembles",
+        "sphere",
+        "large_lr",
+        "rnn",
+        "transfer",
+        "memorization",
+    },
     "functools": {"partial"},
 }
 """What is imported by name: of ours `plotting` alone, whose code is in a figure's fingerprint."""

@@ -115,3 +115,30 @@ def test_a_table_of_fits_has_a_row_a_curve_and_method():
     frame = fits(pd.concat(curves), "n", "cnll", ["k"])
     assert frame[["k", "method"]].drop_duplicates().shape[0] == len(frame) == 6
     assert (frame["a"] + 1).abs().max() < 1e-3 and (frame["points"] == 7).all()
+
+
+PUBLISHED = Path(__file__).parents[1] / "config/published"
+
+
+@pytest.mark.parametrize(
+    "decide, options",
+    [
+        ("calibrated_power_law", {"r2": 0.98, "low": -1.1, "high": -0.5, "share": 0.75}),
+        ("budget_power_law", {"r2": 0.98}),
+        ("several_beat_one", {}),
+    ],
+)
+def test_predicates_hold_on_the_published_map_and_fail_on_one_turned_over(decide, options):
+    """Turned over: more networks are worse at every size."""
+    from refigure.claims import power_laws
+    from refigure.claims.published import read_published
+    from refigure.claims.statistics import as_read
+
+    cells = read_published(PUBLISHED / "power-laws/fig1.csv")
+    turned = cells.assign(
+        cnll=cells.groupby("j")["cnll"].transform(lambda own: own.to_numpy()[::-1])
+    )
+    predicate = getattr(power_laws, decide)
+    with as_read():
+        assert predicate(ensembles=cells, **options).verdict == "holds"
+        assert predicate(ensembles=turned, **options).verdict != "holds"

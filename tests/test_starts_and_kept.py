@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 import torch
-from engine import about, graph_of, point, prepared, project, tensors, trained
+from engine import EXPERIMENTS, about, graph_of, point, prepared, project, tensors, trained
 from refigure.graph import fingerprint
 from refigure.graph.catalogue import CATALOGUE
 from refigure.graph.fingerprint import PACKAGE
@@ -106,6 +106,28 @@ def test_a_backbone_comes_along_and_each_run_draws_its_own_head(shop):
                 assert same != name.startswith("linear"), name
             heads.append(began["linear.weight"])
     assert len(heads) == 4 == len({tuple(head.flatten().tolist()) for head in heads})
+
+
+def test_a_backbone_s_head_with_a_seed_of_its_own_is_drawn_from_it_and_stays(tmp_path):
+    headed = """  headed:
+    start: {from: plain, at: mid, take: backbone, carry: {elr: plr}, where: {seed: 0}}
+    base: {epochs: 1, head: {seed: 5, norm: 3.0}}
+    grid: {elr: [3.0e-3], seed: [0, 1]}
+    points: {start: {epoch: 0}, end: {epoch: last}}
+  longer:
+"""
+    shop = prepared(graph_of(project(tmp_path, EXPERIMENTS.replace("  longer:\n", headed, 1))))
+    heads = []
+    for folder in trained(shop, "headed"):
+        for run in about(folder):
+            for epoch in (0, 1):
+                kept = point(folder, run, {"epoch": epoch})
+                heads.append(kept["linear.weight"])
+    assert len(heads) == 8 and all(torch.equal(heads[0], head) for head in heads)
+    assert float(heads[0].norm()) == pytest.approx(3.0)
+    parent = shop.runs("headed")[0].parent
+    own = point(shop.paths.pack(shop.pack_of[parent.id]), parent.id, {"epoch": 3})
+    assert not torch.equal(own["linear.weight"] * 0.3, heads[0])
 
 
 # ------------------------------------------------------------------ what a change retrains

@@ -269,7 +269,7 @@ def test_what_the_last_layer_reads_is_found_by_an_identity(demo):
         parameters=values,
         statistics=moments,
         run=demo.runs("transfer_own_0")[0],
-        task=SimpleNamespace(data=SimpleNamespace(test_images=images)),
+        task=SimpleNamespace(data=SimpleNamespace(test_images=images), shown=lambda part: part),
     )
     features = measures.penultimate(member)
     assert features.shape == (7, 6)

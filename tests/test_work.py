@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -77,11 +78,14 @@ def test_twice_the_rate_is_half_the_time_where_launches_cost_nothing(paper):
 def test_launches_are_shared_by_the_networks_of_a_stack(paper):
     pack = next(one for one in paper.packs.values() if one.runs[0].experiment == "vgg_pool_c100")
     endless = work.Device("a", "A", dict.fromkeys(work.KINDS, 1e30), 1e-6, 1e9)
-    alone = SimpleNamespace(runs=pack.runs[:1], wanted=pack.wanted)
+    pack = replace(pack, stack=None)
+    alone = replace(pack, runs=pack.runs[:1])
     together = work.timed(paper, pack.runs[0], pack, endless).step_s
     assert work.timed(paper, pack.runs[0], alone, endless).step_s == pytest.approx(
         len(pack.runs) * together
     )
+    by_two = work.timed(paper, pack.runs[0], replace(pack, stack=2), endless).step_s
+    assert by_two == pytest.approx(len(pack.runs) / 2 * together)
 
 
 def test_every_network_of_the_papers_is_counted(paper):

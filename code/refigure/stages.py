@@ -55,6 +55,8 @@ def train(graph: Graph, name: str, interval_s: float) -> None:
             graph.resources("train", pack.runs[0].experiment)["gpu"],
         ),
         interval_s,
+        checkpoints=graph.config.checkpoints,
+        cache=graph.paths.sources,
     ).run()
 
 
@@ -64,12 +66,7 @@ def refuse_unbuilt(pack: Pack, name: str) -> None:
     Raises:
         UserError: names it.
     """
-    spec = pack.runs[0].spec
     missing = absent(pack.modules)
-    if spec.precision != "float32":
-        missing.append(f"precision {spec.precision}")
-    if spec.start and "file" in spec.start:
-        missing.append(f"a start from file {spec.start['file']}")
     if missing:
         words = ", ".join(missing)
         raise UserError(f"pack '{name}' ({pack.runs[0].label}): not there yet: {words}")

@@ -19,7 +19,7 @@ from refigure.claims.pools import (
     over_setups,
     quality,
 )
-from refigure.claims.statistics import Estimate, spearman
+from refigure.claims.statistics import Estimate, reading, spearman
 from refigure.claims.verdict import (
     FAILS,
     HOLDS,
@@ -49,7 +49,7 @@ def _advantage(ensembles: pd.DataFrame, quantity: str, errors: float) -> Finding
         own = [gains[j] for j in known[first:]]
         mean = _mean([one.better for one in own])
         split = all(one.best >= 2 and one.better.value > 0 for one in own)
-        if split and shown is None and mean.se is not None and _beyond(mean, errors):
+        if split and shown is None and mean.margin is not None and _beyond(mean, errors):
             shown = (known[first], mean)
         refuted = mean.margin is not None and mean.value < -mean.margin
     if shown:
@@ -76,7 +76,7 @@ def _mean(gains: list[Estimate]) -> Estimate:
 
 def _beyond(number: Estimate, errors: float) -> bool:
     """Whether a number is above 0 by its margin and by so many standard errors."""
-    return number.value > max(number.margin, errors * number.se)
+    return number.value > max(number.margin, errors * (number.se or 0.0))
 
 
 @over_setups
@@ -183,14 +183,15 @@ def optimum_grows(ensembles: pd.DataFrame, quantity: str, correlation: float) ->
     ranks = np.array([spearman(known, row) or 0.0 for row in best])
     growth = best[:, -1] - best[:, 0]
     counts = [len(cell) for j in known for cell in cells(ensembles, j, quantity).values()]
-    unit = "readings" if "error" in ensembles else "disjoint ensembles"
     findings = []
     for values, threshold, name in (
         (ranks, correlation, "rank correlation of budget and best n"),
         (growth, 1.0, "steps from the best n of the smallest to that of the largest budget"),
     ):
-        se = float(values[1:].std(ddof=1))
-        number = Estimate(float(values[0]), se, min(counts), unit, freedom=len(values) - 2)
+        value, se = float(values[0]), float(values[1:].std(ddof=1))
+        number = Estimate(value, None, 1, "readings")
+        if not reading():
+            number = Estimate(value, se, min(counts), "disjoint ensembles", freedom=len(values) - 2)
         findings.append(at_least(number, threshold, name=name))
     notes = {f"best n at S 2^{j}": float(2**n) for j, n in zip(known, best[0])}
     return all_of(*findings, _noted(notes))

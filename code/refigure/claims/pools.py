@@ -11,6 +11,7 @@ where it holds in each.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from refigure.claims.statistics import Estimate
+from refigure.claims.statistics import Estimate, reading
 from refigure.claims.verdict import (
     ABSENT,
     FAILS,
@@ -31,7 +32,7 @@ from refigure.claims.verdict import (
     missing,
     of_parts,
 )
-from refigure.tables.pools import BETTER, LEAST_RUNS, on_ladder
+from refigure.tables.pools import BETTER, ENSEMBLES, LEAST_RUNS, fits, on_ladder
 
 FOLDS = 8
 FAILED_MOST = 0.5
@@ -49,6 +50,10 @@ def over_setups(predicate: Callable[..., Finding]) -> Callable[..., Finding]:
     def joined(**arguments: Any) -> Finding:
         frames = {key: one for key, one in arguments.items() if isinstance(one, pd.DataFrame)}
         options = {key: one for key, one in arguments.items() if key not in frames}
+        if reading() and "ensembles" in frames:
+            frames["ensembles"] = from_published(frames["ensembles"])
+            if "fits" in inspect.signature(predicate).parameters:
+                frames["fits"] = fits(frames["ensembles"], methods=("r2",))
         names = dict.fromkeys(
             name for frame in frames.values() if len(frame) for name in frame["setup"]
         )
@@ -62,6 +67,17 @@ def over_setups(predicate: Callable[..., Finding]) -> Callable[..., Finding]:
         return of_parts(findings, names=len(findings) > 1) if findings else missing(ABSENT)
 
     return joined
+
+
+def from_published(cells: pd.DataFrame) -> pd.DataFrame:
+    """A published table of cells, which stands for ensembles and for their curve at once.
+
+    Args:
+        cells: setup, k, j, parameters, n and a quantity, one row a cell.
+    """
+    own = cells.assign(number=0, failed=0, members=LEAST_RUNS * int(cells["n"].max()))
+    both = pd.concat([own.assign(part="ensemble"), own.assign(part="curve")], ignore_index=True)
+    return both.reindex(columns=list(ENSEMBLES))
 
 
 def premises(ensembles: pd.DataFrame | None) -> dict[str, bool]:
@@ -118,6 +134,8 @@ def halved(values: Mapping[int, float] | pd.Series, members: int) -> Estimate | 
     """
     values = pd.Series(values, dtype=float)
     whole, halves = values.get(-1, np.nan), values.drop(-1, errors="ignore")
+    if reading():
+        return Estimate(whole, None, 1, "readings") if np.isfinite(whole) else None
     if not np.isfinite(whole) or len(halves) < 4 or not np.isfinite(halves).all():
         return None
     # Two halves of one order are complements: half as many are independent.
@@ -160,20 +178,18 @@ class Gain(NamedTuple):
 def cells(ensembles: pd.DataFrame, j: int, quantity: str) -> dict[int, pd.DataFrame]:
     """The splits of a budget that take part: n -> its ensembles, at least three of them.
 
-    A number read off a picture stands alone, with its error in the column `error`.
+    A published number stands alone.
     """
     own = on_ladder(ensembles)
     own = own[(own["budget"] == j) & np.isfinite(own[quantity])]
-    known = "error" in own
     found = {int(n): cell.sort_values("number") for n, cell in own.groupby("n")}
-    return {n: cell for n, cell in found.items() if known or len(cell) >= LEAST_RUNS}
+    return {n: cell for n, cell in found.items() if reading() or len(cell) >= LEAST_RUNS}
 
 
 def quality(cell: pd.DataFrame, quantity: str) -> Estimate:
     """The mean over the ensembles of a cell."""
-    if "error" in cell:
-        [row] = cell.to_dict("records")
-        return Estimate(row[quantity], row["error"], 1, "readings", freedom=math.inf)
+    if reading():
+        return Estimate(float(cell[quantity].iloc[0]), None, 1, "readings")
     return Estimate.of(cell[quantity], "disjoint ensembles")
 
 
@@ -243,8 +259,8 @@ def bootstrapped(
         values = []
         for cell in parts.values():
             one = cell[quantity].to_numpy()
-            if "error" in cell:
-                drawn = one[0] + cell["error"].iloc[0] * generator.standard_normal(draws)
+            if reading():
+                drawn = np.repeat(one, 2)
             else:
                 drawn = one[generator.integers(len(one), size=(draws, len(one)))].mean(1)
             values.append(np.concatenate([[one.mean()], drawn]))

@@ -213,7 +213,7 @@ def _papers(target: Target, times: Times) -> list[dict[str, Any]]:
     for slug in slugs:
         figures, runs = {}, {}
         for figure in graph.figures(slug).values():
-            if figure.optional or graph.optional_experiments(figure):
+            if figure.optional or graph.left_out(figure):
                 continue
             own, parents = graph.drawn(figure)
             behind = {**own, **parents}

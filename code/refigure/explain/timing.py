@@ -189,7 +189,9 @@ class Times:
 
         if self._absent(pack):
             return None
-        key = canonical([same_work(run.spec, pack.wanted), len(pack.runs), run.spec.epochs])
+        key = canonical(
+            [same_work(run.spec, pack.wanted), len(pack.runs), pack.stack, run.spec.epochs]
+        )
         if key not in self._counts:
             self._counts[key] = work.timed(self.graph, run, pack, self.device_class)
         return self._counts[key]

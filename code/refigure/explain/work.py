@@ -140,6 +140,8 @@ def timed(graph: Graph, run: Run, pack: Pack, device: Device) -> Timed | None:
         batches = 1
     views = 2 if spec.task["name"] == "contrastive" else 1
     together = 1 if counted.stacking == "single" else len(pack.runs)
+    if counted.stacking == "grouped":
+        together = min(together, pack.stack or together)
     kind = counted.stacking if together > 1 or counted.stacking == "native" else "single"
     rate = device.rates["bfloat16" if spec.precision == "bfloat16" else kind]
     launches = device.launch_s * counted.kernels / together
@@ -187,8 +189,11 @@ def probe_seconds(
 
 
 def counted_of(graph: Graph, run: Run) -> Counted:
-    """The count of a run's architecture."""
-    sizes = canonical(vars(sizes_of(graph, run.spec.data)))
+    """The count of a run's architecture, at the size to which its augmentation takes images."""
+    about = dict(vars(sizes_of(graph, run.spec.data)))
+    if "size" in (run.spec.augment or {}):
+        about["size"] = run.spec.augment["size"]
+    sizes = canonical(about)
     return _counted(graph.config.root, canonical(run.spec.model), sizes)
 
 
@@ -260,7 +265,7 @@ def _store(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def _count(settings: Mapping[str, Any], about: SimpleNamespace) -> Counted:
-    network = build_model(SimpleNamespace(model=settings), about)
+    network = build_model(SimpleNamespace(model=settings, precision="float32"), about)
     if isinstance(network, LSTM):
         return _of_lstm(network, about)
     values = _shapes(network)

@@ -74,6 +74,13 @@ _STD = Key(
     "Standard deviation of each channel that pixels are divided by.",
     [0.25],
 )
+_CROP = Key(224, "Height and width of the crop after resizing, in pixels.", 32)
+_RESIZE = Key(
+    256,
+    "Height and width to which an evaluation resizes an image before it cuts out the middle, "
+    "pixels.",
+    36,
+)
 _FIRST_EPOCH = Key(_one_of(1, 0), "Number of the first epoch where the schedule counts them.", 0)
 _SOURCE = Key(str, "The source of the data: a name under `sources` of the configuration.", "digits")
 _PARTS = Key(
@@ -165,6 +172,12 @@ _IMAGES = {
         "What is done to the test images alone, for the test set of a shifted domain.",
         {"name": "blur", "strength": 1.0},
         "corruption",
+    ),
+    "bytes": Key(
+        False,
+        "Keep images as bytes on the device and standardise a batch at a time: a quarter of the "
+        "memory, for sets of large images.",
+        True,
     ),
 }
 
@@ -519,15 +532,17 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
             "RandAugment, then a random crop and flip.",
         ),
         "resized_crop": Entry(
-            "refigure.data.resized_crop",
-            {"size": Key(224, "Height and width of the crop after resizing, in pixels.", 32)},
-            "A random crop that is resized, and perhaps a flip.",
+            "refigure.data.images.resized_crop",
+            {"size": _CROP, "resize": _RESIZE},
+            "A random crop that is resized, and perhaps a flip; the middle of what is evaluated.",
         ),
         "swin": Entry(
-            "refigure.data.resized_crop",
+            "refigure.data.images.swin",
             {
-                "size": Key(224, "Height and width of the crop after resizing, in pixels.", 32),
-                "magnitude": Key(9, "Strength of RandAugment, of 30.", 5),
+                "size": _CROP,
+                "resize": _RESIZE,
+                "magnitude": Key(9, "Strength of RandAugment, of 10.", 5),
+                "erase": Key(0.25, "Share of the images of which a box is erased by noise.", 0.0),
             },
             "What Swin transformers are fine-tuned with.",
         ),

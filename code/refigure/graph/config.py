@@ -93,8 +93,22 @@ SOURCES: dict[str, tuple[str, dict[str, Key]]] = {
     ),
     "reference": ("The reference text inside the Python interpreter.", {}),
     "weights": (
-        "Your own checkpoint. `{weights: PATH}` is short for it.",
-        {"path": Key(str, f"The file. {_PATH}", "../byol_1.pt"), "sha256": _SHA256},
+        "Your own checkpoints, of `torch.save` or safetensors. `{weights: PATH}` is short for it.",
+        {
+            "path": Key((str, list), f"A file, or several. {_PATH}", "../byol_1.pt"),
+            "sha256": _SHA256,
+            "state": Key(
+                Nullable(str),
+                "The key of the file under which its state dict lies; null: the file is one.",
+                "state_dict",
+            ),
+            "prefix": Key(
+                Nullable(str),
+                "What the network's names begin with there, which is taken off; other names are "
+                "left out.",
+                "module.",
+            ),
+        },
     ),
     "torchvision_weights": (
         "A checkpoint that torchvision downloads.",
@@ -105,6 +119,7 @@ SOURCES: dict[str, tuple[str, dict[str, Key]]] = {
 SOURCE_KEYS = {kind: keys for kind, (_, keys) in SOURCES.items()}
 REFERENCE = "refigure.data.reference"  # says which text this interpreter holds
 FILES = ("images", "text", "arrays", "weights")
+WEIGHTS = ("weights", "torchvision_weights")  # kinds of source that networks start from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +157,20 @@ class ScaleFile:
     limits: Mapping[str, Any] = keyed(
         {}, "What shortens every run.", {"epochs": 2, "seeds": 1}, "limits"
     )
+    only: list | None = keyed(
+        Nullable(list),
+        "The experiments that have runs, and no others; what would draw or decide on others alone "
+        "is left out.",
+        ["sphere_convnet_c10"],
+        Items(str),
+    )
     block: int = keyed(64, "The most runs that one job trains.", 32)
+    stack: int | None = keyed(
+        Nullable(int),
+        "The most networks of grouped convolutions that a job trains side by side on a GPU; "
+        "without it, as many as fit its memory.",
+        1,
+    )
     resources: Mapping[str, Any] = keyed(
         {},
         "Rule -> what its jobs ask for.",
@@ -245,6 +273,8 @@ class Scale:
         data: alias -> `{recipe, keys...}`, or None where it has no data at this scale.
         limits: `{epochs, train, test, seeds}` that shorten another scale's work.
         block: the most runs a pack holds.
+        stack: the most networks of grouped convolutions side by side on a GPU; None: no limit.
+        only: the experiments that have runs; None: all.
         resources: by stage (`train`, `measure`, ...): gpu, mem_mb, runtime in minutes.
     """
 
@@ -255,6 +285,8 @@ class Scale:
     limits: Mapping[str, int]
     block: int
     resources: Mapping[str, Mapping[str, int]]
+    stack: int | None = None
+    only: tuple[str, ...] | None = None
 
     def resources_of(self, stage: str) -> dict[str, int]:
         """What a job of that stage asks for."""
@@ -366,11 +398,16 @@ class Config:
             merged["data"] = overrides.merged(merged["data"], data, f"{file}: data")
             merged["limits"] |= written.get("limits", {})
             merged["block"] = written.get("block", merged["block"])
+            merged["stack"] = written.get("stack", merged.get("stack"))
+            if "only" in written:
+                merged["only"] = None if written["only"] is None else tuple(written["only"])
             for stage, asked in written.get("resources", {}).items():
                 kept = read_written(Resources, asked, f"{file}: resources.{stage}")
                 merged["resources"][stage] = merged["resources"].get(stage, {}) | kept
             if merged["block"] < 1:
                 raise UserError(f"{file}: block must be at least 1, got {merged['block']}")
+            if merged["stack"] is not None and merged["stack"] < 1:
+                raise UserError(f"{file}: stack must be at least 1, got {merged['stack']}")
         where = f"config/scales/{name}.yaml: limits"
         merged["limits"] = read_written(Limits, merged["limits"], where)
         return Scale(name, f"config/scales/{name}.yaml", chain, **merged)
@@ -434,17 +471,70 @@ class Config:
                 for name, file in source["files"].items()
             }
             return {"kind": "download", "files": checks}
-        return {key: value for key, value in source.items() if key not in ("path", "follow_links")}
+        left_out = {"path", "follow_links"}
+        left_out |= {key for key in ("state", "prefix") if source.get(key) is None}
+        return {key: value for key, value in source.items() if key not in left_out}
 
     def file_id(self, name: str, place: str) -> str | None:
         """The content id of a file that runs start from; None where it is not configured.
 
         Raises:
-            UserError: `sources` has no such name.
+            UserError: `sources` has no such name, or several files of it.
         """
-        if self._source_of(name, place) is None:
-            return None
-        return f"{name}-{digest(self._checksum(name), 10)}"
+        found = list(self.checkpoints_of(name, place))
+        if len(found) > 1:
+            raise UserError(f"{place}: source '{name}' is of {len(found)} files")
+        return found[0] if found else None
+
+    def checkpoints_of(self, name: str, place: str) -> dict[str, dict[str, Any]]:
+        """Content id -> where a checkpoint lies, of each file of a source of weights.
+
+        Returns:
+            In the order they are written; of each the source with whole paths, and `label`, which
+            is the source's name, or the file's where there are several. None of them where the
+            source is not configured.
+
+        Raises:
+            UserError: `sources` has no such name, or what it names are no weights.
+        """
+        source = self._source_of(name, place)
+        if source is None:
+            return {}
+        if source["kind"] not in WEIGHTS:
+            raise UserError(
+                f"{place}: source '{name}' is of kind {source['kind']}; networks start from"
+                f" {' or '.join(WEIGHTS)}"
+            )
+        checksum = self._checksum(name)
+        written = source.get("path")
+        if not isinstance(written, list):
+            found = {**source, "label": name}
+            if written is not None:
+                found["path"] = found["file"] = str(placed(self.root, written))
+            return {f"{name}-{digest(checksum, 10)}": found}
+        paths = [str(placed(self.root, one)) for one in written]
+        files = [Path(path).name for path in paths]
+        if len(set(files)) < len(files):
+            raise UserError(f"{place}: two files of source '{name}' have one name: {files}")
+        return {
+            f"{name}-{file}-{digest({**checksum, 'file': file}, 10)}": {
+                **source,
+                "path": paths,
+                "file": path,
+                "label": file,
+            }
+            for path, file in zip(paths, files)
+        }
+
+    @cached_property
+    def checkpoints(self) -> dict[str, dict[str, Any]]:
+        """Content id -> where it lies, of every checkpoint that is configured."""
+        return {
+            key: found
+            for name, source in self.user["sources"].items()
+            if source and source["kind"] in WEIGHTS
+            for key, found in self.checkpoints_of(name, "sources").items()
+        }
 
     def data_id(self, recipe: Mapping[str, Any]) -> str:
         """The content id of prepared arrays: of the recipe and of the source's checksum."""

@@ -46,6 +46,7 @@ CASE_KEYS = {
         Nullable(int), "How many seeds its runs have: 0, 1, ...; no axis `seed` then.", 64
     ),
     "block": Key(Nullable(int), "The most of its runs that one job trains.", 8),
+    "stack": Key(Nullable(int), "The most of them side by side on a GPU, as `stack` of all.", 8),
 }
 """What a case may say beside its axes."""
 SOURCED = ("data", "checkpoint")  # axes whose values have no runs where nobody configured a source
@@ -66,7 +67,8 @@ class Start:
     file: str | list | None = keyed(
         Nullable((str, list)),
         "In place of `from`: a source of `weights` or several, each a network to start from; its "
-        "name becomes the axis `checkpoint`.",
+        "name becomes the axis `checkpoint`. Of a source of several files each is a network, and "
+        "the file's name is that axis.",
         ["byol_1", "byol_2"],
     )
     at: str = keyed("final", "The point of the parents.", "pt")
@@ -173,6 +175,7 @@ class Run:
         axes: the values of the experiment's axes and what it carries from its parent, by column.
         parent: the run it starts from, if any; `point` the key of the point it starts at.
         block: the most runs of its case that one job trains; None: as many as of the experiment.
+        stack: the most of them that train side by side on a GPU; None: likewise.
         labels: what its experiment is called: constant columns beside the axes, no part of the
             identity.
     """
@@ -184,6 +187,7 @@ class Run:
     point: str | None = None
     block: int | None = None
     labels: Mapping[str, Any] = field(default_factory=dict)
+    stack: int | None = None
 
     @cached_property
     def id(self) -> str:
@@ -280,6 +284,12 @@ class Experiment:
     block: int | None = keyed(
         Nullable(int),
         "The most runs that one job trains; without it, as many as the scale says.",
+        8,
+    )
+    stack: int | None = keyed(
+        Nullable(int),
+        "The most networks of grouped convolutions that a job trains side by side on a GPU; "
+        "without it, as many as the scale says.",
         8,
     )
     by_seed: bool = keyed(True, "Whether a job trains runs of one seed only.", False)
@@ -385,8 +395,10 @@ def read_experiment(
     experiment = read(Experiment, merged, where, name=name, file=file, limits=limits)
     for axis, values in experiment.grid.items():
         _check_values(axis, values, where)
-    if experiment.block is not None and experiment.block < 1:
-        raise UserError(f"{where}.block must be at least 1, got {experiment.block}")
+    for key in ("block", "stack"):
+        value = getattr(experiment, key)
+        if value is not None and value < 1:
+            raise UserError(f"{where}.{key} must be at least 1, got {value}")
     columns = [sorted(_axes_of(case)) for case in experiment.cases]
     for case in columns:
         if case != columns[0]:
@@ -452,7 +464,7 @@ def expand(
     runs_of: Callable[[str], list[Run]],
     experiment_of: Callable[[str], Experiment | None],
     data_of: Callable[[str, str], str | None],
-    file_of: Callable[[str, str], str | None],
+    files_of: Callable[[str, str], Mapping[str, Mapping[str, Any]]],
 ) -> list[Run]:
     """All runs of an experiment, in the order of what they start from, of its cases and grid.
 
@@ -460,7 +472,8 @@ def expand(
         runs_of: the runs of another experiment (the parents').
         experiment_of: another experiment, None where it is absent at this scale.
         data_of: (alias, place) -> content id; None where the source is not configured.
-        file_of: (name, place) -> content id of a file to start from; None likewise.
+        files_of: (name, place) -> content ids of the files of a source to start from, each with
+            its `label`; none likewise.
 
     Returns:
         No run where the data, the file or the parents are absent at this scale.
@@ -468,7 +481,7 @@ def expand(
     limited = "seeds" in experiment.limits
     seeds = _seeds(experiment) if limited else []
     runs: list[Run] = []
-    for origin in _origins(experiment, runs_of, experiment_of, file_of):
+    for origin in _origins(experiment, runs_of, experiment_of, files_of):
         spec = _base_spec(experiment, origin, data_of)
         if spec is None:
             continue
@@ -476,7 +489,7 @@ def expand(
             for row in _rows(experiment, case):
                 if limited and "seed" in row and row["seed"] not in seeds:
                     continue
-                run = _run(experiment, origin, spec, row, case.get("block"), data_of)
+                run = _run(experiment, origin, spec, row, case, data_of)
                 if run is not None:
                     runs.append(run)
     return runs
@@ -500,7 +513,7 @@ class Origin:
     epoch: int | None = None
 
 
-def _origins(experiment, runs_of, experiment_of, file_of) -> Iterator[Origin]:
+def _origins(experiment, runs_of, experiment_of, files_of) -> Iterator[Origin]:
     if experiment.start is None:
         yield Origin()
         return
@@ -510,10 +523,11 @@ def _origins(experiment, runs_of, experiment_of, file_of) -> Iterator[Origin]:
     if start.file is not None:
         if start.source is not None:
             raise UserError(f"{place}: 'from' and 'file' are both written")
+        if take == "state":
+            raise UserError(f"{place}: a file holds no training state to go on from, only weights")
         for name in [start.file] if isinstance(start.file, str) else start.file:
-            file = file_of(name, place)
-            if file is not None:
-                yield Origin({"file": file, "take": take}, {"checkpoint": name})
+            for file, found in files_of(name, place).items():
+                yield Origin({"file": file, "take": take}, {"checkpoint": found["label"]})
         return
     if start.source is None:
         raise UserError(f"{place}: key 'from' is missing")
@@ -708,7 +722,7 @@ def _carried(experiment: Experiment, parent: Run) -> dict[str, Any]:
     }
 
 
-def _run(experiment, origin, spec, row, block, data_of) -> Run | None:
+def _run(experiment, origin, spec, row, case, data_of) -> Run | None:
     where = f"{experiment.where}.grid"
     data = {"data": data_of(row["data"], where)} if "data" in row else {}
     if None in data.values():
@@ -735,7 +749,8 @@ def _run(experiment, origin, spec, row, block, data_of) -> Run | None:
     if taken := set(labels) & set(axes):
         name = sorted(taken)[0]
         raise UserError(f"{experiment.where}.labels: '{name}' is an axis of its runs")
-    return Run(spec, experiment.name, axes, origin.parent, origin.point, block, labels)
+    how = {"block": case.get("block"), "stack": case.get("stack")}
+    return Run(spec, experiment.name, axes, origin.parent, origin.point, labels=labels, **how)
 
 
 def _multiplied(spec: Spec, axis: str, value: Any, where: str) -> Any:

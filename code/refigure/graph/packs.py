@@ -18,11 +18,13 @@ class Pack:
     Args:
         name: the experiment that owns the runs, and a digest of their ids and of what is wanted:
             another run or another point is another pack, which adopts what the old one holds.
+        stack: the most networks of grouped convolutions side by side on a GPU; None: all that fit.
     """
 
     name: str
     runs: tuple[Run, ...]
     wanted: Wanted
+    stack: int | None = None
 
     @property
     def parents(self) -> tuple[Run, ...]:
@@ -61,6 +63,7 @@ def cut(
     block: int,
     by_seed: bool = True,
     readers: Mapping[str, Collection[str]] | None = None,
+    stack: int | None = None,
 ) -> list[Pack]:
     """Packs of at most `block` runs that share data, architecture, length and what is wanted.
 
@@ -74,6 +77,7 @@ def cut(
         block: the largest number of runs; follows from how long a queue lets a job run.
         by_seed: whether a pack holds one seed.
         readers: run id -> the figures that draw it; those not there are drawn by none.
+        stack: of each pack.
     """
     readers = readers or {}
     groups: dict[tuple, dict[int, list[Run]]] = defaultdict(lambda: defaultdict(list))
@@ -94,5 +98,7 @@ def cut(
             for first in range(0, len(same), block):
                 part = tuple(same[first : first + block])
                 identity = {"runs": [run.id for run in part], "wanted": kept.as_json()}
-                packs.append(Pack(f"{part[0].experiment}-{digest(identity, 10)}", part, kept))
+                packs.append(
+                    Pack(f"{part[0].experiment}-{digest(identity, 10)}", part, kept, stack)
+                )
     return packs

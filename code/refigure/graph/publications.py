@@ -215,10 +215,26 @@ class Publications(Selections):
                     one = one.parent
         return list(found)
 
+    def left_out(self, reader: Figure | Claim) -> bool:
+        """Whether `all` and a paper's target leave out a figure or claim: it rests on an optional
+        experiment, or on a table of no run at a scale that leaves out experiments."""
+        return bool(self.optional_experiments(reader)) or self.lacks(reader)
+
+    def lacks(self, reader: Figure | Claim) -> bool:
+        """Whether a table of a figure or claim selects runs, and none is left by `only`."""
+        if self.scale.only is None:
+            return False
+        return any(
+            self.named(table)
+            and not self.selected(table)
+            and not any(self.table(table).grid.values())
+            for table in reader.tables.values()
+        )
+
     def joined(self, slug: str) -> list[str]:
-        """The claims whose verdicts a paper joins: those that rest on no optional experiment."""
+        """The claims whose verdicts a paper joins: those that are not left out."""
         claims = self.claims(slug)
-        return [name for name in claims if not self.optional_experiments(claims[name])]
+        return [name for name in claims if not self.left_out(claims[name])]
 
     @cached_property
     def readers(self) -> dict[str, set[str]]:

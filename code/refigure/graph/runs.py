@@ -58,7 +58,22 @@ class Runs:
             experiment = read_experiment(name, written, file, self.scale.chain, self.scale.limits)
             if experiment is not None:
                 found[name] = experiment
-        return found
+        return found if self.scale.only is None else self._only(found)
+
+    def _only(self, found: Mapping[str, Experiment]) -> dict[str, Experiment]:
+        """The experiments that the scale names, in their own order.
+
+        Raises:
+            UserError: one of them is not there, or starts from one that is left out.
+        """
+        place = f"{self.scale.file}: only"
+        for name in self.scale.only or ():
+            if name not in found:
+                raise UserError(f"{place}: unknown experiment '{name}'{suggest(name, found)}")
+            start = found[name].start
+            if start and start.source and start.source not in self.scale.only:
+                raise UserError(f"{place}: '{name}' starts from '{start.source}': name it too")
+        return {name: one for name, one in found.items() if name in self.scale.only}
 
     def _check_scales(self, written: Any, place: str) -> None:
         for scale in Keys(Keys(written, place).mapping.get("scales"), f"{place}.scales").mapping:
@@ -95,7 +110,7 @@ class Runs:
                         self.runs,
                         lambda parent: self.experiment(parent, f"{experiment.where}.start"),
                         self.data_of,
-                        self.config.file_id,
+                        self.config.checkpoints_of,
                     )
                 finally:
                     self._expanding.pop()
@@ -127,15 +142,18 @@ class Runs:
     def packs(self) -> dict[str, Pack]:
         """Every pack of the scale, by name."""
         owners, wanted = self.owned
-        together: dict[tuple[str, int], list[Run]] = defaultdict(list)
+        together: dict[tuple[str, int, int | None], list[Run]] = defaultdict(list)
         for run in owners.values():
-            block = run.block or self.experiments[run.experiment].block or self.scale.block
-            together[run.experiment, block].append(run)
-        return {
-            pack.name: pack
-            for (name, block), runs in together.items()
-            for pack in cut(runs, wanted, block, self.experiments[name].by_seed, self.readers)
-        }
+            own = self.experiments[run.experiment]
+            block = run.block or own.block or self.scale.block
+            stack = run.stack or own.stack or self.scale.stack
+            together[run.experiment, block, stack].append(run)
+        found = {}
+        for (name, block, stack), runs in together.items():
+            by_seed = self.experiments[name].by_seed
+            packs = cut(runs, wanted, block, by_seed, self.readers, stack)
+            found |= {pack.name: pack for pack in packs}
+        return found
 
     @property
     def readers(self) -> Mapping[str, Collection[str]]:

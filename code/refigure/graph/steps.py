@@ -215,7 +215,7 @@ class Steps:
         return [
             self.paths.figure(paper, figure.name, "pdf")
             for figure in self.graph.figures(paper).values()
-            if not figure.optional and not self.graph.optional_experiments(figure)
+            if not figure.optional and not self.graph.left_out(figure)
         ]
 
     def of_paper(self, paper: str) -> list[str]:

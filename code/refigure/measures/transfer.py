@@ -436,7 +436,7 @@ def shifts(
     if not found:
         return []
     some: Member = found[0].members[0]
-    clean = some.task.data.test_images
+    clean = some.task.data.normalised(some.task.data.test_images)
     sets = {("none", 0): clean}
     for name, strengths in severities.items():
         for place, strength in enumerate(strengths, 1):
@@ -488,7 +488,7 @@ def penultimate(member: Member) -> Tensor:
 def _logits(member: Member, values, statistics: Statistics, images: Tensor) -> Tensor:
     running = statistics.in_mode("running")
     found = [
-        member.model.forward(values, part[None], running)[0]
+        member.model.forward(values, member.task.shown(part)[None], running)[0]
         for part in images.split(max(member.run.spec.batch, 256))
     ]
     return torch.cat(found)

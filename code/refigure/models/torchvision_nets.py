@@ -201,6 +201,12 @@ class TorchvisionNet:
     def normalised(self) -> dict[str, int]:
         return self._module[2]
 
+    @property
+    def constants(self) -> frozenset[str]:
+        """Names of its state dict that are neither parameters nor moments: they follow from its
+        architecture, such as Swin's table of relative places."""
+        return frozenset(_fixed_buffers(self.architecture, self.classes))
+
     def initial(self, generator: Generator, head_generator: Generator) -> dict[str, Tensor]:
         """As torchvision initialises; the last layer as a fresh linear layer of PyTorch."""
         # torchvision draws from the global generator: lent to it here, and put back.

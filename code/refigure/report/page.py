@@ -90,7 +90,9 @@ def _paper(graph: Graph, slug: str, here: Behind, there: Behind | None) -> dict[
         raise UserError(f"{path}: not there yet; `snakemake -c 2 -- {slug}` builds it")
     claims = [_claim(graph, slug, record) for record in read_json(path)["claims"]]
     figures = [
-        _figure(graph, figure, claims, here, there) for figure in graph.figures(slug).values()
+        _figure(graph, figure, claims, here, there)
+        for figure in graph.figures(slug).values()
+        if not graph.lacks(figure)
     ]
     return {
         **_about(graph, slug),

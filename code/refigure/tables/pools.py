@@ -254,7 +254,11 @@ def _curves(ensembles: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:
         yield setup, half, own
 
 
-def fits(ensembles: pd.DataFrame, temperatures: pd.DataFrame | None = None) -> pd.DataFrame:
+def fits(
+    ensembles: pd.DataFrame,
+    temperatures: pd.DataFrame | None = None,
+    methods: Sequence[str] = ("r2", "log2_local", "lsq"),
+) -> pd.DataFrame:
     """Power laws over n, s and B: by three methods of whole pools, by the first of their halves.
 
     Over n at each width (`fixed`: k), of CNLL, NLL and NLL at temperature 2 (means over subsets),
@@ -265,27 +269,28 @@ def fits(ensembles: pd.DataFrame, temperatures: pd.DataFrame | None = None) -> p
     Args:
         ensembles: of `formed`.
         temperatures: of `temperatures`; NLL over n at each of the grid's temperatures.
+        methods: of whole pools.
 
     Source: power-laws, sections 6.4, 6.7 and trap 4.
     """
     rows: list[dict[str, Any]] = []
 
-    def add(points: pd.DataFrame, x: str, y: str, methods: Sequence[str], **about: Any) -> None:
+    def add(points: pd.DataFrame, x: str, y: str, chosen: Sequence[str], **about: Any) -> None:
         points = points[np.isfinite(points[y]) & np.isfinite(points[x])]
         about = {"temperature": np.nan, "half": -1, "fixed": np.nan} | about
         if not len(points):
             return
         ends = {"first": points[y].iloc[0], "least": points[y].min()}
-        for method in methods:
+        for method in chosen:
             found = fit(points[x], points[y], method)
             rows.append({**about, "method": method, **_of(found), **ends})
 
     for setup, half, own in _curves(ensembles):
         about = {"setup": setup, "half": half}
-        methods = ("r2", "log2_local", "lsq") if half < 0 else ("r2",)
+        chosen = methods if half < 0 else ("r2",)
         for k, curve in own.groupby("k"):
             for quantity in ("cnll", "nll", "nll_hot"):
-                add(curve, "n", quantity, methods, axis="n", quantity=quantity, fixed=k, **about)
+                add(curve, "n", quantity, chosen, axis="n", quantity=quantity, fixed=k, **about)
         for n, curve in _relative(own).sort_values("size").groupby("n"):
             if n in (1, 2, 4, 8, 16):
                 for quantity in ("cnll", "nll"):
@@ -293,13 +298,13 @@ def fits(ensembles: pd.DataFrame, temperatures: pd.DataFrame | None = None) -> p
                         curve,
                         "size",
                         quantity,
-                        methods,
+                        chosen,
                         axis="s",
                         quantity=quantity,
                         fixed=n,
                         **about,
                     )
-        add(envelope(own), "budget", "cnll", methods, axis="B", quantity="cnll", **about)
+        add(envelope(own), "budget", "cnll", chosen, axis="B", quantity="cnll", **about)
     disjoint = means(ensembles)
     disjoint = disjoint[disjoint["runs"] >= LEAST_RUNS]
     disjoint = disjoint.assign(
@@ -309,7 +314,7 @@ def fits(ensembles: pd.DataFrame, temperatures: pd.DataFrame | None = None) -> p
     for (setup, k), curve in both.groupby(["setup", "k"]):
         for name, column in (("cnll_disjoint", "cnll"), ("cnll_after", "cnll_after")):
             about = {"setup": setup, "axis": "n", "quantity": name, "fixed": k}
-            add(curve, "n", column, ("r2", "log2_local", "lsq"), **about)
+            add(curve, "n", column, methods, **about)
     if temperatures is not None and len(temperatures):
         usable = temperatures[temperatures["n"] <= temperatures["members"] // LEAST_RUNS]
         for (setup, k, temperature), curve in usable.groupby(["setup", "k", "temperature"]):

@@ -53,6 +53,7 @@ class Classification:
             self.augmentation = import_entry("augment", spec.augment["name"]).build(
                 spec.augment, data
             )
+        self.framing = getattr(self.augmentation, "framed", None)
         self.drops = getattr(model, "dropout", 0.0) > 0
         count = len(data.train_labels)
         self.batches = count // spec.batch if spec.drop_last else -(-count // spec.batch)
@@ -63,7 +64,7 @@ class Classification:
         first = number * self.batch_size
         places = self.order(epoch)[:, first : first + self.batch_size]
         images, labels = self.data.train_images[places], self.data.train_labels[places]
-        images = self._augmented(images, epoch, number)
+        images = self._augmented(self.data.normalised(images), epoch, number)
         noise = DropoutNoise(self.streams, epoch, number, images.device) if self.drops else None
         return Batch(images, labels, noise)
 
@@ -82,6 +83,15 @@ class Classification:
         }
         draws = torch.stack([drawn[stream] for stream in streams])
         return self.augmentation.apply(images, draws, self.data.black)
+
+    def shown(self, images: Tensor) -> Tensor:
+        """Images of the data as an evaluation shows them: standardised, framed, not augmented.
+
+        Args:
+            images: (images, channels, size, size), as they are stored.
+        """
+        images = self.data.normalised(images)
+        return images if self.framing is None else self.framing(images)
 
     @property
     def chance(self) -> float:
@@ -121,6 +131,8 @@ class Classification:
     def evaluation(self, which: str, networks: int) -> Iterator[Batch]:
         """The training or test set in its stored order, the same batches for every network.
 
+        As they are stored, or framed as the augmentation says: resized, and the centre cut out.
+
         Args:
             which: "train" or "test"; the last batch may be smaller.
             networks: how many read it.
@@ -131,8 +143,9 @@ class Classification:
         labels = self.data.train_labels if which == "train" else self.data.test_labels
         for first in range(0, len(labels), self.batch_size):
             part = slice(first, first + self.batch_size)
+            shown = self.shown(images[part])
             yield Batch(
-                images[part].expand(networks, *images[part].shape),
+                shown.expand(networks, *shown.shape),
                 labels[part].expand(networks, -1),
             )
 

@@ -10,15 +10,18 @@ from refigure.models.layers import Model
 from refigure.streams import generator, stream_of_spec
 
 
-def initial_values(model: Model, spec: Spec) -> dict[str, Tensor]:
+def initial_values(model: Model, spec: Spec, stream: str | None = None) -> dict[str, Tensor]:
     """The parameters of a run's network at epoch 0, by name.
 
     The last layer of `head: {seed, norm}` is drawn from its own seed, equal in all runs that share
     it, and its weight is rescaled to that Frobenius norm; its bias keeps its values.
 
+    Args:
+        stream: what the rest is drawn from; None: the network's own, by its spec alone.
+
     Source: three-regimes, section 4.3; `init: uniform_sphere` is A8 of three-regimes, section 5.2.
     """
-    stream = stream_of_spec(spec)
+    stream = stream_of_spec(spec) if stream is None else stream
     own = spec.head is None or spec.head["seed"] is None
     head = stream if own else spec.head["seed"]
     values = model.initial(

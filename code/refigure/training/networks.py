@@ -9,6 +9,7 @@ from refigure.errors import UserError
 from refigure.graph.catalogue import import_entry
 from refigure.graph.experiments import Run
 from refigure.graph.spec import Spec
+from refigure.models.autocast import Autocast
 from refigure.models.layers import Model
 from refigure.streams import stream_of_spec
 
@@ -58,4 +59,5 @@ def build_model(spec: Spec, data: Any) -> Model:
         if not hasattr(data, need):
             kind = type(data).__name__.lower()
             raise UserError(f"model '{name}' needs '{need}' of its data, which {kind} have not")
-    return build(*(getattr(data, need) for need in needs), **settings)
+    model = build(*(getattr(data, need) for need in needs), **settings)
+    return model if spec.precision == "float32" else Autocast(model)

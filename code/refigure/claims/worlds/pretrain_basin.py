@@ -16,6 +16,7 @@ from refigure.tables import transfer
 
 CELLS = [(0.25, 1.0), (1.0, 1.0), (2.0, 1.0), (4.0, 1.0), (8.0, 1.0), (1.0, 0.5)]
 STARTS = [(0, 0), (1, 0)]
+ALL = ("ensembles", "soups", "lines", "barriers", "similarities", "shifts", "planes")
 QUALITY = {0.25: 74.0, 1.0: 78.0, 2.0: 80.0, 4.0: 79.0, 8.0: 70.0}
 DEPTH = {0.25: 0.0, 1.0: 0.2, 2.0: 0.4, 4.0: 3.0, 8.0: 15.0}
 
@@ -25,11 +26,19 @@ def world(
     draws: int = 4,
     pairs: Sequence[tuple[str, str]] = (("transfer_target", "own"),),
     spread: float = 0.3,
+    only: Sequence[str] = ALL,
 ) -> dict[str, pd.DataFrame]:
     """A world in which all claims hold but C9, which needs two pairs.
 
+    Args:
+        noise: of the world.
+        draws: of source and target.
+        pairs: of a target and a family of checkpoints.
+        spread: of an ensemble's accuracy, percentage points.
+        only: the tables that are made, of `ALL`: others would take most of the time.
+
     Returns:
-        The tables by argument: ensembles, soups, barriers, lines, similarities, shifts, planes.
+        The tables by argument.
     """
     rows: dict[str, list] = {name: [] for name in ("ensembles", "soups", "lines", "planes")}
     rows |= {"similarities": [], "shifts": []}
@@ -61,7 +70,7 @@ def world(
                         "objects": 697,
                     }
                 )
-                if method != "scratch":
+                if method != "scratch" and "soups" in only:
                     soup = 20.0 if method == "global" else level - (0 if method == "star" else 2)
                     soup = members + (soup - members) * share + jitter
                     greedy = {"greedy_accuracy": soup, "greedy_size": 4.0} if size == 5 else {}
@@ -69,11 +78,13 @@ def world(
             if method in ("scratch", "longer"):
                 continue
             ends = {"sse": ["1-2", "1-5", "2-3", "3-4", "4-5"], "star": ["1-2", "1-5", "2-3"]}
-            for pair, alpha in product(ends.get(method, ["1-2", "1-5"]), np.linspace(0, 1, 5)):
+            lined = ends.get(method, ["1-2", "1-5"]) if {"lines", "barriers"} & set(only) else []
+            for pair, alpha in product(lined, np.linspace(0, 1, 5)):
                 sag = 4 * alpha * (1 - alpha) * (depth if pair == "1-5" or method != "sse" else 0)
                 line = {"pair": pair, "alpha": alpha, "train_accuracy": 99 - sag}
                 rows["lines"].append({**row, **line, "test_accuracy": members - sag + jitter})
-            for member, block in product(range(1, 6), ("all", "conv1", "head")):
+            blocks = ("all", "conv1", "head") if "similarities" in only else ()
+            for member, block in product(range(1, 6), blocks):
                 steps = (member - 1) ** 0.5 if method == "sse" else float(member > 1)
                 rows["similarities"].append(
                     {
@@ -85,11 +96,12 @@ def world(
                         "cka": 0.9 if block == "all" else np.nan,
                     }
                 )
-            for shift, severity in [("none", 0), *product(("noise", "blur"), (1, 2, 3))]:
+            shifts = [("none", 0), *product(("noise", "blur"), (1, 2, 3))]
+            for shift, severity in shifts if "shifts" in only else []:
                 moved = level + 3 * (method == "star") - 5 * severity + noise.normal(0, spread)
                 both = {"accuracy": moved, "soup_accuracy": moved - 1}
                 rows["shifts"].append({**row, "shift": shift, "severity": severity, **both})
-            if draw == 0 and about["checkpoint"] <= 0:
+            if draw == 0 and about["checkpoint"] <= 0 and "planes" in only:
                 for a, b in product(np.linspace(0, 1, 4), repeat=2):
                     if a + b <= 1.001:
                         shares = {"first": a, "second": b, "third": 1 - a - b}
@@ -107,20 +119,26 @@ def world(
         name: pd.DataFrame(rows[name], columns=list(of)).astype(dict(of))
         for name, of in columns.items()
     }
-    return found | {"barriers": transfer.barriers(found["lines"])}
+    if "barriers" in only:
+        found["barriers"] = transfer.barriers(found["lines"])
+    return {name: found[name] for name in only}
 
 
-def alike(noise: np.random.Generator, spread: float = 1.0) -> dict[str, pd.DataFrame]:
+def alike(
+    noise: np.random.Generator, spread: float = 1.0, only: Sequence[str] = ALL
+) -> dict[str, pd.DataFrame]:
     """A world in which five networks of any method and cell are equally good, and so are soups.
 
     What lies behind barriers, and how far members are apart, is as in `world`; only the diversity
     and the members of a chain do not depend on the rate.
     """
-    found = world(noise, spread=spread)
+    found = world(noise, spread=spread, only=only)
     for table, columns in (
         ("ensembles", ["accuracy", "last_accuracy", "member_accuracy", "disagreement"]),
         ("soups", ["soup_accuracy"]),
     ):
+        if table not in found:
+            continue
         frame = found[table]
         same = (frame["size"] == 5) & (frame["method"] != "scratch")
         fresh = 76 + spread * noise.standard_normal((int(same.sum()), len(columns)))
@@ -130,7 +148,7 @@ def alike(noise: np.random.Generator, spread: float = 1.0) -> dict[str, pd.DataF
 
 def one_valley(noise: np.random.Generator) -> dict[str, pd.DataFrame]:
     """C2: lines between members of Local DE are a quarter as deep as those of Global DE."""
-    found = _only(world(noise), "ensembles", "barriers")
+    found = world(noise, only=("ensembles", "barriers"))
     frame = found["barriers"]
     for method, depth in (("local", 6.0), ("global", 24.0)):
         own = frame["method"] == method
@@ -140,7 +158,7 @@ def one_valley(noise: np.random.Generator) -> dict[str, pd.DataFrame]:
 
 def slow_drift(noise: np.random.Generator) -> dict[str, pd.DataFrame]:
     """C8: the last member of SSE is as far as the claim's threshold says, 1.2 times the second."""
-    found = _only(world(noise), "ensembles", "similarities")
+    found = world(noise, only=("ensembles", "similarities"))
     frame = found["similarities"]
     own = (frame["method"] == "sse") & (frame["member"] == 5)
     frame.loc[own, "from_first"] = 0.36 * (1 + 0.02 * noise.standard_normal(int(own.sum())))
@@ -149,22 +167,18 @@ def slow_drift(noise: np.random.Generator) -> dict[str, pd.DataFrame]:
 
 def obeys(*names: str):
     """`world` with these tables alone, at the noise of the demo."""
-    return lambda noise: _only(world(noise, spread=1.0), *names)
+    return lambda noise: world(noise, spread=1.0, only=names)
 
 
 def indifferent(*names: str):
     """`alike` with these tables alone."""
-    return lambda noise: _only(alike(noise), *names)
+    return lambda noise: alike(noise, only=names)
 
 
 ensembles, barriers = obeys("ensembles"), obeys("ensembles", "barriers")
 soups, similarities = obeys("ensembles", "soups"), obeys("ensembles", "similarities")
 alike_ensembles, alike_barriers = indifferent("ensembles"), indifferent("ensembles", "barriers")
 alike_soups = indifferent("ensembles", "soups")
-
-
-def _only(found: dict[str, pd.DataFrame], *names: str) -> dict[str, pd.DataFrame]:
-    return {name: found[name] for name in names}
 
 
 def _schemes():

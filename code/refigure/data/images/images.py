@@ -28,18 +28,19 @@ ARRAYS = (
 
 @dataclass(frozen=True)
 class Images:
-    """A data set on a device, normalised.
+    """A data set on a device, normalised, or in bytes that are normalised a batch at a time.
 
     Args:
-        train_images: (images, channels, size, size), float32.
+        train_images: (images, channels, size, size), float32; uint8 where the recipe keeps `bytes`.
         train_labels: (images,), int64.
-        test_images: (images, channels, size, size), float32.
+        test_images: as `train_images`.
         test_labels: (images,), int64.
         train_corrupted: (images,), bool: the label was redrawn.
         classes: number of them.
         black: (channels,), float32: a black pixel, normalised.
         std: (channels,), float32: what pixels in [0, 1] were divided by.
         names: of the classes; empty where nobody said.
+        mean: (channels,), float32: what was subtracted before; needed where images are in bytes.
     """
 
     train_images: Tensor
@@ -51,6 +52,17 @@ class Images:
     black: Tensor
     std: Tensor
     names: tuple[str, ...] = ()
+    mean: Tensor | None = None
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Some images of this set as networks take them, float32.
+
+        Args:
+            images: (..., channels, size, size), of `train_images` or `test_images`.
+        """
+        if images.dtype != torch.uint8:
+            return images
+        return _normalised(images, self.mean, self.std)
 
     @property
     def channels(self) -> int:
@@ -77,16 +89,20 @@ def load(path: Path, device: torch.device | str) -> Images:
     """
     tensors, about = read(path, device)
     mean, std = tensors["mean"], tensors["std"]
+    if not about["recipe"].get("bytes"):
+        for name in ("train_images", "test_images"):
+            tensors[name] = _normalised(tensors[name], mean, std)
     return Images(
-        train_images=_normalised(tensors["train_images"], mean, std),
+        train_images=tensors["train_images"],
         train_labels=tensors["train_labels"],
-        test_images=_normalised(tensors["test_images"], mean, std),
+        test_images=tensors["test_images"],
         test_labels=tensors["test_labels"],
         train_corrupted=tensors["train_corrupted"],
         classes=len(about["classes"]),
         black=(torch.zeros_like(mean) - mean) / std,
         std=std,
         names=tuple(map(str, about["classes"])),
+        mean=mean,
     )
 
 

@@ -21,7 +21,7 @@ from refigure.graph.experiments import Run
 from refigure.graph.packs import Pack
 from refigure.graph.spec import Spec, canonical, digest
 from refigure.machine.progress import Progress
-from refigure.training.jobs import memory, parts, states
+from refigure.training.jobs import checkpoints, memory, parts, states
 from refigure.training.jobs.parts import Part
 from refigure.training.loop import Trained, Training
 from refigure.training.networks import build_model
@@ -43,6 +43,9 @@ class Job:
         device: where to compute.
         interval_s: seconds between training states.
         memory: bytes that a stack may take; None: what is free on a GPU, any number on a CPU.
+        checkpoints: content id -> where it lies, of files that runs start from: see
+            `Config.checkpoints_of`.
+        cache: folder of what is downloaded.
     """
 
     def __init__(
@@ -57,10 +60,13 @@ class Job:
         device: torch.device,
         interval_s: float = 60.0,
         memory: int | None = None,
+        checkpoints: Mapping[str, Mapping[str, Any]] | None = None,
+        cache: Path = Path("."),
     ):
         self.pack, self.code, self.folder, self.scratch = pack, code, folder, scratch
         self.data_path, self.parents, self.adoptable = data, parents, adoptable
         self.device, self.memory = device, memory
+        self.checkpoints, self.cache = checkpoints or {}, cache
         self.clock = states.Clock(interval_s)
         self.load = 0.0  # CPU seconds a second, of the last stack: a busy machine takes its time
 
@@ -100,7 +106,8 @@ class Job:
 
         They share everything but seeds, numbers of the optimiser and where they start. On a CPU
         convolutional networks go one after another: side by side gains nothing there. What is
-        estimated not to fit the device's memory is split.
+        estimated not to fit the device's memory is split, and so are grouped convolutions where the
+        pack says how many of them train side by side.
         """
         alike: dict[str, list[Run]] = defaultdict(list)
         for run in runs:
@@ -109,7 +116,12 @@ class Job:
         for group in alike.values():
             kind = build_model(group[0].spec, data).stacking
             together = kind == "native" or (kind == "grouped" and self.device.type == "cuda")
-            stacks += self._fitting(group, data) if together else [[run] for run in group]
+            if not together:
+                stacks += [[run] for run in group]
+                continue
+            most = self.pack.stack if kind == "grouped" else None
+            for part in memory.split(group, most or len(group)):
+                stacks += self._fitting(part, data)
         return stacks
 
     def _fitting(self, runs: list[Run], data: Any) -> list[list[Run]]:
@@ -151,7 +163,7 @@ class Job:
 
     def _train(self, runs: list[Run], data: Any, progress: Progress) -> Part:
         name = digest([run.id for run in runs], 10)
-        ready, points, absent = self._beginnings(runs)
+        ready, points, absent = self._beginnings(runs, data)
         part = Part(
             runs={run.id: self._about(run, "no_parent_point", 0, 0.0, (name, 0)) for run in absent}
         )
@@ -192,13 +204,24 @@ class Job:
         (self.scratch / f"{name}.state").unlink(missing_ok=True)
         return part
 
-    def _beginnings(self, runs: list[Run]) -> tuple[list[Run], list[dict[str, Tensor]], list[Run]]:
-        """The runs that can start, the parents' points they start from, and the other runs.
+    def _beginnings(
+        self, runs: list[Run], data: Any
+    ) -> tuple[list[Run], list[dict[str, Tensor]], list[Run]]:
+        """The runs that can start, the points they start from, and the other runs.
 
-        A run without a parent starts from no point; one whose parent never reached its point
-        cannot start.
+        A point is of a parent or of a file; a run that has neither starts from none. One whose
+        parent never reached its point cannot start.
         """
-        found = [(run, point_of(run, self.parents) if run.parent else {}) for run in runs]
+
+        def begun(run: Run) -> dict[str, Tensor] | None:
+            if run.parent:
+                return point_of(run, self.parents)
+            if run.spec.start is None:
+                return {}
+            model = build_model(run.spec, data)
+            return checkpoints.point_of(run, model, self.checkpoints, self.cache)
+
+        found = [(run, begun(run)) for run in runs]
         ready = [(run, point) for run, point in found if point is not None]
         absent = [run for run, point in found if point is None]
         return [run for run, _ in ready], [point for _, point in ready], absent

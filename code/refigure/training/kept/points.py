@@ -38,7 +38,7 @@ def _points_of(run: Run, place: int, training: Training, trained: Trained) -> di
             found[f"{run.id}|{key}|epoch"] = snapshot.epoch[place].clone()
         for name, value in snapshot.optimiser.items():  # where a run does
             found[f"{run.id}|{key}|optimiser/{name}"] = value[place].cpu().clone()
-    if run.parent is not None:
+    if run.spec.start is not None:
         for name, value in stack.named(trained.start).items():
             found[f"{run.id}|start|{name}"] = value[place].detach().cpu().clone()
     return found

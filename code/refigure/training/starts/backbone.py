@@ -10,7 +10,7 @@ from torch import Tensor
 
 from refigure.graph.experiments import Run
 from refigure.models.layers import Model
-from refigure.streams import generator
+from refigure.training.initial import initial_values
 from refigure.training.networks import stream_of
 from refigure.training.starts.start import Start, moments_of
 
@@ -26,14 +26,12 @@ def begin(
 
     The stream has the parent in it, so that networks from several checkpoints share no head
     (pretrain-basin, section 0): else an ensemble of them would be less independent than it is said
-    to be. The number of classes may be another than the parent's.
+    to be. A head with a seed of its own (`head: {seed, norm}`) is drawn from that seed, as where
+    training begins at an initialisation. The number of classes may be another than the parent's.
     """
     values = []
     for run, point in zip(runs, points):
-        stream = stream_of(run)
-        drawn = model.initial(
-            generator(stream, "initialisation"), generator(stream, "initialisation of the head")
-        )
+        drawn = initial_values(model, run.spec, stream_of(run))
         values.append(
             {
                 name: drawn[name] if group == "head" else point[name]

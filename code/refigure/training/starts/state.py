@@ -42,7 +42,7 @@ def begin(
 
 def start_of(run: Run, model: Model, frozen: frozenset[str], parents: Mapping[str, Path]) -> Tensor:
     """The flat parameters at a run's own start, (1, trained), which its measures refer to."""
-    if run.parent is not None:
+    if run.spec.start is not None:
         path = parents[run.id] / "points.safetensors"
         values = parts.named_point(parts.read_tensors(path, [run.id], "start"), run.id, "start")
         return Stack(model, [values], frozen, torch.device("cpu")).flat
