@@ -39,7 +39,7 @@ BEFORE = {
 """GPU-hours at `paper` by the same count: at commit 588ed2a, before measures, packs and stacks were
 looked at; and with today's clocks, but all networks of a pack in one stack."""
 
-SECTION_9: dict[str, tuple[float, int, str]] = {
+ESTIMATES: dict[str, tuple[float, int, str]] = {
     "three-regimes": (170, 3, "20 TFLOP/s, one seed"),
     "periodic-behavior": (35, 1, "1 s an epoch of the ConvNet, one seed"),
     "where-large-lrs": (185, 3, "30 TFLOP/s in bf16 or TF32, one seed"),
@@ -50,8 +50,8 @@ SECTION_9: dict[str, tuple[float, int, str]] = {
     "sparse-gated-rnn": (27, 3, "0.3 ms a cell, one seed"),
     "bayesian-compression-nlp": (16, 3, "a plain loop, one seed"),
 }
-"""Paper -> GPU-hours by section 9 of its specification, how many times that many networks ours has
-(seeds), and what section 9 assumes."""
+"""Paper -> GPU-hours as its specification estimates them, how many times that many networks ours has
+(seeds), and what that assumes."""
 
 WHY = {
     "periodic-behavior": "full-batch descent, 32 hours, is not in the estimate; and a pass with "
@@ -184,7 +184,7 @@ def page(kept: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     beyond = []
-    for slug, (estimate, seeds, assumed) in SECTION_9.items():
+    for slug, (estimate, seeds, assumed) in ESTIMATES.items():
         ratio = hours[slug] / seeds / estimate
         lines.append(
             f"| {slug} | {estimate:,.0f} | {assumed} | {_hours(hours[slug])} | {seeds} |"
