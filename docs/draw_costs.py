@@ -50,8 +50,8 @@ ESTIMATES: dict[str, tuple[float, int, str]] = {
     "sparse-gated-rnn": (27, 3, "0.3 ms a cell, one seed"),
     "bayesian-compression-nlp": (16, 3, "a plain loop, one seed"),
 }
-"""Paper -> GPU-hours as its specification estimates them, how many times that many networks ours has
-(seeds), and what that assumes."""
+"""Paper -> GPU-hours as its specification estimates them, how many times as many networks ours
+has (seeds), and what that assumes."""
 
 WHY = {
     "periodic-behavior": "full-batch descent, 32 hours, is not in the estimate; and a pass with "
