@@ -6,7 +6,7 @@ import json
 
 import pandas as pd
 import pytest
-from refigure.claims.published import judge, read_published
+from refigure.claims.published import DRAWS, judge, read_published
 from refigure.claims.statistics import as_read, over_seeds
 from refigure.claims.verdict import above, monotone, threshold_at, unanimous, within
 from refigure.cli import main
@@ -53,7 +53,7 @@ def test_the_error_of_the_reading_is_the_error(written, gain, error, verdict):
     found = judge(gain_above, {"gains": frame}, {"least": 1.0})
     assert found.verdict == verdict
     assert found.numbers["gain"].value == gain
-    assert ("of 200 readings" in found.reason) == (verdict == "undecided")
+    assert (f"of {DRAWS} readings" in found.reason) == (verdict == "undecided")
 
 
 def test_every_operator_takes_a_number_as_it_is_read():

@@ -278,7 +278,6 @@ def test_the_training_of_all_ten_papers_dry_runs_in_ten_seconds(tmp_path):
     [
         ("three-regims", "unknown target 'three-regims'; did you mean 'three-regimes'?"),
         ("results/deno/all", "config/scales: unknown scale 'deno'; did you mean 'demo'?"),
-        ("memory-split", "paper 'memory-split': its figures are not there yet"),
         ("results/demo/figures/three-regimes/fig99.pdf", "unknown figure 'fig99'"),
         ("results/demo/tables/regime.parquet", "unknown table 'regime'; did you mean 'regimes_i'?"),
     ],

@@ -25,7 +25,7 @@ from refigure.claims.statistics import as_read
 from refigure.claims.verdict import UNDECIDED, Finding
 from refigure.errors import UserError
 
-DRAWS = 200
+DRAWS = 100
 SHARE = 0.95
 SUFFIX = "_reading"
 

@@ -217,32 +217,18 @@ class Publications(Selections):
 
     def left_out(self, reader: Figure | Claim) -> bool:
         """Whether `all` and a paper's target leave out a figure or claim: it rests on an optional
-        experiment, or on a table whose runs are all of experiments that the scale leaves out."""
+        experiment, or on a table of no run at a scale that leaves out experiments."""
         return bool(self.optional_experiments(reader)) or self.lacks(reader)
 
     def lacks(self, reader: Figure | Claim) -> bool:
-        """Whether a table of a figure or claim would be empty for what `only` leaves out."""
+        """Whether a table of a figure or claim selects runs, and none is left by `only`."""
         if self.scale.only is None:
             return False
         return any(
-            self._reads_runs(self.complete, table) and not self._reads_runs(self, table)
+            self.named(table)
+            and not self.selected(table)
+            and not any(self.table(table).grid.values())
             for table in reader.tables.values()
-        )
-
-    @cached_property
-    def complete(self) -> Publications:
-        """The same scale with all experiments."""
-        found = Publications(self.config, self.scale.name)
-        found.scale = replace(found.scale, only=None)
-        return found
-
-    @staticmethod
-    def _reads_runs(graph: Publications, name: str) -> bool:
-        table = graph.table(name)
-        return (
-            bool(graph.selected(name))
-            or any(table.grid.values())
-            or any(Publications._reads_runs(graph, other) for other in table.tables.values())
         )
 
     def joined(self, slug: str) -> list[str]:

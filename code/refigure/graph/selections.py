@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -355,6 +355,35 @@ class Selections(Runs):
                 found |= self.selected(other)
             self._selected[name] = found
         return self._selected[name]
+
+    def named(self, name: str) -> set[str]:
+        """The experiments that a table's selections name, its probes' and its tables' too, whether
+        they have runs at this scale or not."""
+        written = self._at_scale("tables", name)
+        found = set(self._sources(written.get("runs"))) | set(self._sources(written.get("grid")))
+        for probe in (written.get("probes") or {}).values():
+            found |= set(self._sources(self._at_scale("probes", probe)["of"]))
+        for other in (written.get("tables") or {}).values():
+            found |= self.named(other)
+        return found
+
+    def _at_scale(self, kind: str, name: str) -> dict[str, Any]:
+        file, written = self.config.families[kind][name]
+        return at_scale(written, self.scale.chain, f"{file}: {name}")
+
+    def _sources(self, selections: Any) -> Iterator[str]:
+        """The experiments of selections, however they are nested in roles and lists."""
+        if isinstance(selections, str):
+            yield selections
+        elif isinstance(selections, list):
+            for one in selections:
+                yield from self._sources(one)
+        elif isinstance(selections, Mapping):
+            if "from" in selections:
+                yield from self._sources(at_scale(selections, self.scale.chain, "from")["from"])
+            else:
+                for one in selections.values():
+                    yield from self._sources(one)
 
     def table_files(self, name: str) -> list[Path]:
         """The files a table is made of."""
