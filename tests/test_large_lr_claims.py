@@ -213,6 +213,11 @@ def test_practice_is_decided_on_every_setup_or_not_at_all():
     assert finding.verdict == "undecided" and "without vit_c100" in finding.reason
     two = {key: frame[frame["setup"].str.startswith("practical")] for key, frame in whole.items()}
     assert decide("how-large-lrs", "B7", two).verdict == "holds"
+    apart = changed(whole, "geometry", "plr < 0.05", "train_barrier", 20.0)
+    finding = decide("where-large-lrs", "C11", apart)  # C2 and C5a say different things of a setup
+    assert finding.verdict == "fails"
+    assert finding.parts["optimum, vit_c10"][0] == "holds"
+    assert finding.parts["connected, vit_c10"][0] == "fails"
 
 
 def test_frames_of_further_setups_join_by_the_first_word_of_their_name():

@@ -240,6 +240,8 @@ def test_setups_have_their_verdicts_in_one_table():
 
 ARITHMETIC = {
     "bayesian_compression_nlp.py": 1,  # the sizes of networks (B1)
+    "memory_split.py": 2,  # the multiplications of networks of several widths (M9)
+    "power_laws.py": 1,  # the mean of two logarithms, never above that of the mean
     "sparse_gated_rnn.py": 1,  # the p value of a test, which has the error in it (C8)
     "three_regimes.py": 3,  # closed forms beside a deterministic recursion (C8, C9)
 }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import large_lr_world
 import numpy as np
 import pandas as pd
 import pytest
-from refigure.claims import worlds
+from refigure.claims import periodic_behavior, worlds
 from refigure.claims.statistics import by_replicate, estimate
 from refigure.claims.verdict import above
 from refigure.claims.worlds import Redrawn, redraw, redrawn, shares
@@ -115,14 +116,101 @@ def test_rows_that_cells_do_not_tell_apart_and_unknown_columns_are_refused():
         redraw(frame, Redrawn(CELLS, ("loss",)), rng)
 
 
+def test_groups_have_variances_of_their_own_and_other_rows_stay():
+    rng = np.random.default_rng(7)
+    frame = table(60, gap=0, noise=0.1, rng=rng)
+    loud = frame["arm"] == "b"
+    frame.loc[loud, "accuracy"] += 5 * rng.standard_normal(int(loud.sum()))
+    how = Redrawn(CELLS, ("accuracy",), flat=("arm",), by=("arm",))
+    spread = redraw(frame, how, rng).groupby(list(CELLS))["accuracy"].std()
+    assert spread["a"].max() < 0.2 and spread["b"].min() > 3
+    quiet = redraw(frame, Redrawn(CELLS, ("accuracy",), where={"arm": "b"}), rng)
+    assert (quiet["accuracy"] == frame["accuracy"]).eq(frame["arm"] == "a").all()
+
+
+def test_replicates_may_be_periods_and_counts_stay_whole():
+    rng = np.random.default_rng(8)
+    rows = [(run, period, 3.0 + run) for run in (0, 5) for period in range(1, 60)]
+    frame = pd.DataFrame(rows, columns=["run", "period", "length"])
+    frame["length"] += rng.integers(0, 3, len(frame))
+    how = {"cells": ["run"], "columns": ["length"], "replicates": ["period"], "whole": True}
+    drawn = redraw(frame, redrawn(how), rng)
+    assert (drawn["length"] == drawn["length"].round()).all()
+    means = drawn.groupby("run")["length"].mean()
+    assert means[5] - means[0] == pytest.approx(5, abs=0.6)
+    flat = redraw(frame, redrawn(how | {"flat": ["run"]}), rng).groupby("run")["length"].mean()
+    assert flat[5] - flat[0] == pytest.approx(0, abs=0.6)
+
+
+def test_a_bootstrap_moves_as_a_whole_by_its_own_error():
+    rng = np.random.default_rng(9)
+    rows = [
+        (m, r, 10.0 * m + (rng.standard_normal() if r else 0)) for m in (1, 2) for r in range(200)
+    ]
+    frame = pd.DataFrame(rows, columns=["method", "resample", "mae"])
+    how = redrawn({"cells": ["method"], "columns": ["mae"], "resamples": "resample"})
+    seen = []
+    for _ in range(200):
+        drawn = redraw(frame, how, rng)
+        first = drawn[drawn["resample"] == 0].set_index("method")["mae"]
+        seen.append(first)
+        apart = drawn["mae"] - frame["mae"]
+        assert apart.groupby(drawn["method"]).std().max() < 1e-9
+    seen = pd.DataFrame(seen)
+    assert seen.mean().tolist() == pytest.approx([10, 20], abs=0.3)
+    assert seen.std().tolist() == pytest.approx([1, 1], abs=0.2)
+
+
+def test_labels_change_places_within_a_replicate():
+    rng = np.random.default_rng(10)
+    rows = [(seed, rate, 1 + rate // 3, 10 * seed + rate) for seed in range(3) for rate in range(9)]
+    frame = pd.DataFrame(rows, columns=["seed", "rate", "regime", "mark"])
+    how = {"cells": ["rate"], "columns": ["regime", "mark"], "flat": ["rate"], "permuted": True}
+    drawn = redraw(frame, redrawn(how), rng)
+    assert not drawn["regime"].equals(frame["regime"])
+    assert (drawn["mark"] // 10 == drawn["seed"]).all()
+    assert (drawn["regime"] == 1 + drawn["mark"] % 10 // 3).all()
+
+
+def test_a_world_may_change_the_tables_of_the_claim(monkeypatch):
+    rng = np.random.default_rng(11)
+    tables = {"runs": table(3, gap=0, noise=1, rng=rng), "other": pd.DataFrame({"a": [1]})}
+    monkeypatch.setattr(worlds, "made", lambda name: lambda own, rng: {"runs": own["runs"][:2]})
+    drawn = worlds.draw({"changed": "any.name"}, tables, rng)
+    assert len(drawn["runs"]) == 2 and drawn["other"] is tables["other"]
+
+
+def test_a_world_of_large_rates_has_the_levels_of_the_papers_and_the_size_of_the_tables():
+    rng = np.random.default_rng(12)
+    tables = large_lr_world.world()
+    drawn = worlds.draw({"changed": "large_lr.obeying"}, tables, rng)
+    assert all(len(drawn[name]) == len(frame) for name, frame in tables.items())
+    tuned = drawn["finetuned"].pivot_table("test_accuracy", index="regime", columns="flr")
+    assert (tuned.loc["2A"] - 81).abs().max() < 1 and tuned.drop("2A").max().max() < 79
+    lines = drawn["geometry"].groupby("regime")["train_barrier"].mean()
+    assert lines["2A"] < 1 < 10 < lines["3"]
+
+
+@pytest.mark.parametrize(("world", "verdict"), [("without", "fails"), ("with", "holds")])
+def test_made_up_losses_pass_through_the_rule_of_jumps(world, verdict):
+    runs = pd.DataFrame({"run": ["a", "b", "c"], "lr": 1.0, "wd": 0.01, "seed": 0})
+    runs = runs.assign(setting="", epochs=160.0, floor=0.02, jumps=0, family="l")
+    drawn = worlds.draw(
+        {"changed": f"periodic_behavior.{world}_periods"}, {"runs": runs}, np.random.default_rng(13)
+    )
+    assert periodic_behavior.periodic(drawn["runs"], 3).verdict == verdict
+
+
 def test_every_world_of_the_configuration_can_be_read(committed):
     graph = Graph(Config(committed), "demo")
     for paper in graph.built:
         for name, claim in graph.claims(paper).items():
             assert set(claim.worlds) <= set(worlds.KINDS), f"{paper} {name}"
             for kind, world in claim.worlds.items():
-                if "made" in world:
-                    assert callable(worlds.made(world["made"])), f"{paper} {name} {kind}"
+                if how := world.keys() & {"made", "changed"}:
+                    assert callable(worlds.made(world[how.pop()])), f"{paper} {name} {kind}"
                 elif "none" not in world:
                     assert set(world) <= set(claim.tables), f"{paper} {name} {kind}"
-                    assert all(map(redrawn, world.values())), f"{paper} {name} {kind}"
+                    for how in world.values():
+                        for one in how if isinstance(how, list) else [how]:
+                            assert redrawn(one), f"{paper} {name} {kind}"

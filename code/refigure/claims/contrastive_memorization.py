@@ -18,7 +18,6 @@ from refigure.claims.verdict import (
     FAILS,
     HOLDS,
     UNDECIDED,
-    Exact,
     Finding,
     above,
     all_of,
@@ -77,7 +76,7 @@ def objects_differ(points: pd.DataFrame, level: float, alike: float) -> Finding:
 
 def _differ(row: pd.Series, name: str, level: float, alike: float) -> Finding:
     p = row["p_value"]
-    numbers = {f"{name}: p": None if np.isnan(p) else Exact(p)}
+    numbers = {f"{name}: p": None if np.isnan(p) else float(p)}
     bounds = {f"{name}: p": level}
     ratio = row.get("variance_ratio", np.nan)
     if np.isfinite(ratio):

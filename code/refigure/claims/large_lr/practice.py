@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -35,9 +36,10 @@ def practice(
     """
     of = joined(frames)
     geometry = of.pop("geometry")
+    connected = one_basin(geometry=geometry, bounds=of["bounds"], setups=setups, barrier=barrier)
     return all_of(
-        optimum_above_threshold(**of, setups=setups, objects=objects, against=against),
-        one_basin(geometry=geometry, bounds=of["bounds"], setups=setups, barrier=barrier),
+        _about("optimum", optimum_above_threshold(**of, **_over(setups, objects), against=against)),
+        _about("connected", connected),
     )
 
 
@@ -65,13 +67,34 @@ def in_practice(
         count, decades_apart: of `same_interval`.
         objects: of the test sets.
     """
-    over = {"bounds": bounds, "setups": setups, "objects": objects}
+    given = {"bounds": bounds, **_over(setups, objects)}
     tuned = {"finetuned": finetuned}
     ended = bounds["eta23"].notna().all()
     return all_of(
-        large_beats_small(pretrained=pretrained, **tuned, **over),
-        narrow_interval(
-            **tuned, **over, points=points, decades=decades, share=share if ended else None
+        _about("large beats small", large_beats_small(pretrained=pretrained, **tuned, **given)),
+        _about(
+            "narrow interval",
+            narrow_interval(
+                **tuned, **given, points=points, decades=decades, share=share if ended else None
+            ),
         ),
-        same_interval(**tuned, averaged=averaged, **over, count=count, decades=decades_apart),
+        _about(
+            "same interval",
+            same_interval(**tuned, averaged=averaged, **given, count=count, decades=decades_apart),
+        ),
+    )
+
+
+def _over(setups: Sequence[str], objects: float | None) -> dict[str, object]:
+    """What every predicate over setups is given."""
+    return {"setups": setups, "objects": objects}
+
+
+def _about(words: str, finding: Finding) -> Finding:
+    """The finding with what it is about in the names of its parts.
+
+    Findings of several predicates have parts of the same setups, whose verdicts differ.
+    """
+    return replace(
+        finding, parts={f"{words}, {setup}": part for setup, part in finding.parts.items()}
     )

@@ -4,7 +4,7 @@ A claim's entry names two worlds. In the null world what the claim says is not s
 world it is; both have the size and the noise of the tables that the claim was decided on:
 
     worlds:
-      null: {bands: {cells: [stage, plr], flat: [plr], columns: [accuracy]}}
+      "null": {bands: {cells: [stage, plr], flat: [plr], columns: [accuracy]}}
       effect: {bands: {cells: [stage, plr], columns: [accuracy]}}
 
 Of a table that a world names, `columns` are drawn anew. Each cell has a mean, and replicates differ
@@ -12,8 +12,18 @@ by a part that all cells share and a part of their own, both normal, with the va
 table itself. In the null world the means of cells that differ in the `flat` axes alone are equal.
 With `log: true` this happens to logarithms, as it should for losses and norms. `shift` moves the
 means of some cells, where the table itself does not show the effect: `shift: {where: {regime:
-[2A]}, by: 3.0}`. A world may instead be `{made: three_regimes.no_order}`, a function of
-`claims/worlds/` that gives all tables of the claim from a random generator, or `{none: why}`.
+[2A]}, by: 3.0}`. Further keys: `by` names the columns whose groups have variances of their own
+(tasks whose metrics have units of their own; by all of `cells`, each cell); `where` the rows that
+are drawn anew, so that others stay; `replicates` the columns that tell these apart where they are
+no data sets, draws or seeds (periods); `whole` says that values are counts; `resamples` names the
+column that numbers the bootstrap of a cell, whose number 0 is the estimate: the cell is moved as a
+whole, by the error that the bootstrap says. `permuted: true` draws nothing: within a replicate the
+values of `columns`, together, change places over the `flat` axes, for what has no mean, as labels.
+A table may have a list of such entries, for columns that are drawn in different ways.
+
+A world may instead be `{made: three_regimes.no_order}`, a function of `claims/worlds/` that gives
+all tables of the claim from a random generator; `{changed: three_regimes.no_gain}`, one that takes
+the claim's tables and a generator, and gives those that it changes; or `{none: why}`.
 
 A null draw that comes out as `holds` and an effect draw that comes out as `fails` are errors; at
 most 5 % of either is the bar. `benchmarks/verdicts.py` measures the shares.
@@ -50,6 +60,12 @@ class Redrawn:
         flat: of `cells`, those that make no difference in this world.
         log: whether logarithms are drawn.
         shift: `{where: {column: values}, by: number}`, added to means (of logs, if `log`).
+        by: columns whose groups have variances of their own.
+        where: column -> values of the rows that are drawn anew; None: all.
+        replicates: columns that tell replicates apart; empty: those of `statistics.replicates`.
+        whole: values are counts: rounded, none below 0.
+        resamples: the column that numbers the bootstrap of each cell, 0 the estimate itself.
+        permuted: values change places over the `flat` axes, and nothing else happens.
     """
 
     cells: tuple[str, ...]
@@ -57,39 +73,109 @@ class Redrawn:
     flat: tuple[str, ...] = ()
     log: bool = False
     shift: Mapping[str, Any] | None = None
+    by: tuple[str, ...] = ()
+    where: Mapping[str, Any] | None = None
+    replicates: tuple[str, ...] = ()
+    whole: bool = False
+    resamples: str = ""
+    permuted: bool = False
 
 
 def redraw(frame: pd.DataFrame, how: Redrawn, rng: np.random.Generator) -> pd.DataFrame:
     """A table of the same shape with the columns drawn anew.
 
     Args:
-        frame: one row a replicate and cell; a missing value stays missing.
+        frame: one row a replicate and cell; what is missing, infinite or has no logarithm stays.
         how: its world.
 
     Raises:
         ValueError: a column is not there, or a cell has two rows of one replicate.
     """
-    if lacking := [name for name in (*how.cells, *how.columns) if name not in frame]:
+    named = (*how.cells, *how.columns, *how.by, *how.replicates, *filter(None, [how.resamples]))
+    if lacking := [name for name in named if name not in frame]:
         raise ValueError(f"the table has no column {', '.join(lacking)}")
-    by = replicates(frame)
+    by = list(how.replicates) or replicates(frame)
     drawn = frame.reset_index(drop=True).copy()
-    if drawn.duplicated([*by, *how.cells]).any():
+    chosen = _chosen(drawn, how.where)
+    part = drawn[chosen].reset_index(drop=True)
+    if not len(part):
+        return drawn
+    told = [how.resamples] if how.resamples else by
+    if part.duplicated([*told, *how.cells]).any():
         raise ValueError(f"cells {', '.join(how.cells)} and replicates do not name one row")
-    cell = drawn.groupby(list(how.cells), dropna=False, sort=False).ngroup().to_numpy()
-    alike = [name for name in how.cells if name not in how.flat]
-    means = drawn.groupby(alike, dropna=False).ngroup().to_numpy() if alike else 0 * cell
-    who = drawn.groupby(by).ngroup().to_numpy() if by else np.arange(len(drawn))
-    moved = _moved(drawn, how.shift)
+    fresh = _permuted(part, how, by, rng) if how.permuted else _fresh(part, how, by, rng)
     for name in how.columns:
-        values = drawn[name].to_numpy(float)
-        values = np.log(values) if how.log else values
-        centre = _means(values, cell)[cell]
-        shared, own = _spreads(values - centre, who, cell)
-        fresh = _means(values, means)[means] + moved
-        fresh = fresh + shared * rng.standard_normal(who.max() + 1)[who]
-        fresh = fresh + own * rng.standard_normal(len(values))
-        drawn[name] = np.where(np.isnan(values), np.nan, np.exp(fresh) if how.log else fresh)
+        values = fresh[name]
+        if not how.permuted and not how.where:
+            drawn[name] = values
+            continue
+        if values.dtype.kind == "f":
+            drawn[name] = drawn[name].astype(float)
+        drawn.loc[chosen, name] = values.to_numpy()
     return drawn
+
+
+def _fresh(
+    part: pd.DataFrame, how: Redrawn, by: Sequence[str], rng: np.random.Generator
+) -> pd.DataFrame:
+    """The columns drawn anew."""
+    alike = [name for name in how.cells if name not in how.flat]
+    cell = _groups(part, how.cells)
+    means, group = _groups(part, alike), _groups(part, how.by)
+    who = _groups(part, by) if by else np.arange(len(part))
+    moved = _moved(part, how.shift)
+    fresh = {}
+    for name in how.columns:
+        values = part[name].to_numpy(float)
+        values = np.log(values) if how.log else values
+        values = np.where(np.isfinite(values), values, np.nan)
+        if how.resamples:
+            new = _moved_whole(values, part[how.resamples].to_numpy() == 0, cell, means, rng)
+        else:
+            new = _means(values, means)[means]
+            rest = values - _means(values, cell)[cell]
+            for one in range(group.max() + 1):
+                own = group == one
+                shared, alone = _spreads(rest[own], who[own], cell[own])
+                new[own] += shared * rng.standard_normal(who.max() + 1)[who[own]]
+                new[own] += alone * rng.standard_normal(int(own.sum()))
+        new = np.exp(new + moved) if how.log else new + moved
+        new = np.maximum(np.rint(new), 0) if how.whole else new
+        fresh[name] = np.where(np.isnan(values), part[name].to_numpy(float), new)
+    return pd.DataFrame(fresh)
+
+
+def _moved_whole(
+    values: np.ndarray,
+    first: np.ndarray,
+    cell: np.ndarray,
+    means: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Cells of an estimate and its bootstrap, each moved to a new estimate.
+
+    Args:
+        values: in the rows of all cells.
+        first: whether a row has the estimate itself.
+        cell, means: the cell of each row, and the cells that share a mean.
+    """
+    estimates = _means(np.where(first, values, np.nan), cell)
+    centre = _means(np.where(first, values, np.nan), means)
+    drawn = pd.Series(np.where(first, np.nan, values)).groupby(cell)
+    errors = drawn.std(ddof=1).to_numpy()
+    off = np.nan_to_num(errors) * rng.standard_normal(len(errors))
+    return values - estimates[cell] + centre[means] + off[cell]
+
+
+def _permuted(
+    part: pd.DataFrame, how: Redrawn, by: Sequence[str], rng: np.random.Generator
+) -> pd.DataFrame:
+    """The columns, with values in other places of the flat axes within each replicate."""
+    place = np.arange(len(part))
+    among = [*by, *(name for name in how.cells if name not in how.flat)]
+    for rows in part.groupby(among, dropna=False).indices.values() if among else [place]:
+        place[rows] = rng.permutation(rows)
+    return part[list(how.columns)].iloc[place].reset_index(drop=True)
 
 
 def draw(
@@ -103,9 +189,12 @@ def draw(
     """
     if "made" in written:
         return made(written["made"])(rng)
+    if "changed" in written:
+        return dict(tables) | made(written["changed"])(tables, rng)
     drawn = dict(tables)
     for name, how in written.items():
-        drawn[name] = redraw(tables[name], redrawn(how), rng)
+        for one in how if isinstance(how, Sequence) else [how]:
+            drawn[name] = redraw(drawn[name], redrawn(one), rng)
     return drawn
 
 
@@ -115,12 +204,13 @@ def redrawn(how: Mapping[str, Any]) -> Redrawn:
     Raises:
         TypeError: a key is unknown or missing.
     """
-    lists = {key: tuple(how[key]) for key in ("cells", "columns", "flat") if key in how}
+    names = ("cells", "columns", "flat", "by", "replicates")
+    lists = {key: tuple(how[key]) for key in names if key in how}
     return Redrawn(**{**how, **lists})
 
 
-def made(dotted: str) -> Callable[[np.random.Generator], dict[str, pd.DataFrame]]:
-    """The function of a made-up world, `three_regimes.no_order` of this folder."""
+def made(dotted: str) -> Callable[..., dict[str, pd.DataFrame]]:
+    """The function of a world of this folder by its name, such as `three_regimes.no_order`."""
     module, _, name = dotted.rpartition(".")
     return getattr(importlib.import_module(f"{__name__}.{module}"), name)
 
@@ -170,14 +260,24 @@ def _spreads(rest: np.ndarray, who: np.ndarray, cell: np.ndarray) -> tuple[float
     return float(np.sqrt(max(between - noise / cells, 0.0))), float(np.sqrt(noise))
 
 
+def _groups(frame: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """The number of each row's group; one group where nothing is named."""
+    if not names:
+        return np.zeros(len(frame), int)
+    return frame.groupby(list(names), dropna=False, sort=False).ngroup().to_numpy()
+
+
 def _moved(frame: pd.DataFrame, shift: Mapping[str, Any] | None) -> np.ndarray:
     """What is added to the mean of each row's cell."""
     if shift is None:
         return np.zeros(len(frame))
+    return float(shift["by"]) * _chosen(frame, shift["where"])
+
+
+def _chosen(frame: pd.DataFrame, where: Mapping[str, Any] | None) -> np.ndarray:
+    """Which rows have one of the values named of each column."""
     chosen = np.ones(len(frame), bool)
-    for column, values in shift["where"].items():
-        values = (
-            values if isinstance(values, Sequence) and not isinstance(values, str) else [values]
-        )
-        chosen &= frame[column].isin(values).to_numpy()
-    return float(shift["by"]) * chosen
+    for column, values in (where or {}).items():
+        several = isinstance(values, Sequence) and not isinstance(values, str)
+        chosen &= frame[column].isin(values if several else [values]).to_numpy()
+    return chosen
