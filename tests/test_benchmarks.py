@@ -19,6 +19,10 @@ TARGET = "results/tiny/tables/lines.parquet"
 ENTRIES = {
     "compaction": ("--steps 10 --repeats 1", rf"Word PTB .*: +{NUMBER} times as fast"),
     "contrastive": ("--batch 4 --size 8 --k 2 --repeats 1", rf"median ratio {NUMBER}"),
+    "gpu": (
+        "--device cpu --tiny --only VGG16 --out gpu.json",
+        rf"VGG16 k=6: 2 side by side: {NUMBER} steps of one a second, {NUMBER} times as fast",
+    ),
     "overhead": ("--repeats 1 --every 0.01 --epochs 20", rf"takes {NUMBER} times as long"),
     "plan": (
         f"--checkout {{tiny}} --target {TARGET} --within 1e9",  # jobs too short to foretell

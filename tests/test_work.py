@@ -123,6 +123,27 @@ def test_counts_are_kept_and_a_damaged_file_is_counted_anew(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("changed", "single"),
+    [
+        ({}, 3e13),
+        ({"dry_run": True}, 2e13),
+        ({"device": "NVIDIA A100-SXM4-80GB"}, 2e13),
+        ({"rates": {"grouped": 1.0}}, 2e13),
+    ],
+)
+def test_rates_that_were_measured_on_such_a_device_are_taken(tmp_path, changed, single):
+    from conftest import copy_config
+
+    root = copy_config(tmp_path)
+    assert work.device_class(root, "h100").rates["single"] == 2e13
+    file = root / work.MEASURED
+    file.parent.mkdir(parents=True)
+    found = {"device": "NVIDIA H100 80GB HBM3", "dry_run": False, "rates": {"single": 3e13}}
+    file.write_text(json.dumps({**found, **changed}))
+    assert work.device_class(root, "h100").rates["single"] == single
+
+
+@pytest.mark.parametrize(
     ("key", "said"), [("h1000", "unknown device 'h1000'; did you mean 'h100'"), ("tpu", "known: ")]
 )
 def test_an_unknown_device_is_one_line(committed_once, key, said):

@@ -126,6 +126,9 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--so-far", action="store_true", help="of the papers whose verdicts are there"
     )
+    one = command("basin", _basin, "say whether your own checkpoints share a basin")
+    one.add_argument("table", nargs="?", default="own_basin", help="the default is own_basin")
+    one.add_argument("--cores", type=int, default=1, help="of Snakemake; the default is 1")
     one = command("prune", _prune, "list packs that no configuration names, or remove them")
     one.add_argument("--yes", action="store_true", help="remove them")
     explaining.add(command)
@@ -173,6 +176,12 @@ def _report(options: argparse.Namespace) -> None:
     from refigure.report.page import write_report
 
     write_report(_graph(options), options.so_far)
+
+
+def _basin(options: argparse.Namespace) -> None:
+    from refigure.report.basin import basin
+
+    print(basin(_graph(options), options.table, options.cores))
 
 
 def _prune(options: argparse.Namespace) -> None:

@@ -191,7 +191,8 @@ def _measures(
 
 
 def _papers(target: Target, times: Times) -> list[dict[str, Any]]:
-    """The papers among a target's files: what the networks of each cost, and its cheapest figures.
+    """The papers among a target's files: what the networks of each cost, what they leave on disk,
+    the pack that takes longest, and the cheapest figures.
 
     A network that serves several papers counts for each. Networks whose cost nobody knows count
     for nothing and are numbered.
@@ -225,9 +226,14 @@ def _papers(target: Target, times: Times) -> list[dict[str, Any]]:
             for table in graph.claim(slug, name).tables.values():
                 runs |= graph.selected(table)
         costs = [cost(run) for run in runs.values()]
+        packs = [graph.pack(name) for name in graph.packs_of(list(runs.values()))]
+        takes = [sum(cost(run) or 0.0 for run in pack.runs) for pack in packs]
+        sizes = [times.bytes(run, graph.pack(graph.pack_of[run.id])) for run in runs.values()]
         rows.append(
             {
                 "paper": slug,
+                "longest": max(takes, default=0.0),
+                "bytes": sum(one for one in sizes if one is not None),
                 "networks": len(runs),
                 "seconds": sum(one for one in costs if one is not None),
                 "unknown": sum(one is None for one in costs),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,6 +41,8 @@ from refigure.training.networks import build_model
 
 FILE = Path("config/devices.yaml")
 KEPT = Path("scratch/work.json")
+MEASURED = Path("docs/benchmarks/gpu.json")
+"""What `benchmarks/gpu.py --out` wrote on a GPU."""
 BACKWARD = 2
 """Operations of a backward pass, in forward passes."""
 KINDS = ("single", "native", "grouped", "bfloat16")
@@ -70,7 +72,8 @@ class Device:
 
 
 def device_class(root: Path, key: str | None = None) -> Device:
-    """A device of `config/devices.yaml`; its default one without a name.
+    """A device of `config/devices.yaml`, the default one without a name; with the rates that were
+    measured on such a device, where there are any.
 
     Raises:
         UserError: there is none of that name, or a key of the file is wrong.
@@ -90,7 +93,17 @@ def device_class(root: Path, key: str | None = None) -> Device:
         1e9 * keys.take("memory_gb", float),
     )
     keys.done()
-    return found
+    return replace(found, rates={**found.rates, **_measured(root, found.name)})
+
+
+def _measured(root: Path, name: str) -> dict[str, float]:
+    """Kind of stacking -> operations a second that were measured on a device of that name."""
+    if not (root / MEASURED).is_file():
+        return {}
+    found = read_json(root / MEASURED)
+    if found["dry_run"] or not found["device"].startswith(name):
+        return {}
+    return {kind: float(rate) for kind, rate in found["rates"].items() if kind in KINDS}
 
 
 @dataclass(frozen=True)
