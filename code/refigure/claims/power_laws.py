@@ -281,6 +281,8 @@ def finite_best_size(ensembles: pd.DataFrame, large: float) -> Finding:
     usable = [int(n) for n in counts.index if n > 1 and counts.loc[n].min() >= least]
     if not usable:
         return missing("no n above 1 with three ensembles at every size")
+    if own["parameters"].nunique() < 2:
+        return missing("one size")
     findings = {}
     for n in usable:
         parts = {
