@@ -68,6 +68,10 @@ def _read(kind: Any, paths: list[Path], follow: bool) -> str:
     """What the reader of this kind of source finds there, in a line."""
     if kind == "images":
         return survey(paths[0], follow)[2]
+    if kind == "predictions":
+        from refigure.data import members  # what it imports takes seconds
+
+        return members.survey(paths[0], follow).line(paths[0])
     if kind == "weights":
         return "; ".join(f"{path}: {path.stat().st_size / 1e6:.1f} MB" for path in paths)
     said = []

@@ -683,6 +683,11 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
             },
             "Test images that were corrupted already, in NumPy files: CIFAR-10-C, CIFAR-100-C.",
         ),
+        "members": Entry(
+            "refigure.data.members",
+            {"source": _SOURCE},
+            "Predictions of your own networks, of which ensembles are made; nothing is trained.",
+        ),
         "ticks": Entry(
             "refigure.data.ticks",
             {

@@ -76,6 +76,19 @@ SOURCES: dict[str, tuple[str, dict[str, Key]]] = {
         "A folder of NumPy files, as of CIFAR-10-C. `{arrays: PATH}` is short for it.",
         {"path": Key(str, f"The folder. {_PATH}", "../CIFAR-10-C"), "sha256": _SHA256},
     ),
+    "predictions": (
+        "Predictions of your own networks. `{predictions: PATH}` is short for it.",
+        {
+            "path": Key(
+                str,
+                "A folder, or a tar or zip of one, of `labels.npy` and a `.npy` or `.npz` file a "
+                f"network. {_PATH}",
+                "../members",
+            ),
+            "sha256": _SHA256,
+            "follow_links": _LINKS,
+        },
+    ),
     "download": (
         "Files that are fetched, each checked.",
         {
@@ -118,7 +131,7 @@ SOURCES: dict[str, tuple[str, dict[str, Key]]] = {
 """Kind of source -> what it is, and its keys."""
 SOURCE_KEYS = {kind: keys for kind, (_, keys) in SOURCES.items()}
 REFERENCE = "refigure.data.reference"  # says which text this interpreter holds
-FILES = ("images", "text", "arrays", "weights")
+FILES = ("images", "text", "arrays", "predictions", "weights")
 WEIGHTS = ("weights", "torchvision_weights")  # kinds of source that networks start from
 
 
@@ -162,6 +175,12 @@ class ScaleFile:
         "The experiments that have runs, and no others; what would draw or decide on others alone "
         "is left out.",
         ["sphere_convnet_c10"],
+        Items(str),
+    )
+    without: list = keyed(
+        [],
+        "Figures and claims that are left out of it, `paper/name`.",
+        ["power-laws/tabA_hyper"],
         Items(str),
     )
     block: int = keyed(64, "The most runs that one job trains.", 32)
@@ -275,6 +294,7 @@ class Scale:
         block: the most runs a pack holds.
         stack: the most networks of grouped convolutions side by side on a GPU; None: no limit.
         only: the experiments that have runs; None: all.
+        without: `paper/name` of figures and claims that it leaves out.
         resources: by stage (`train`, `measure`, ...): gpu, mem_mb, runtime in minutes.
     """
 
@@ -287,6 +307,7 @@ class Scale:
     resources: Mapping[str, Mapping[str, int]]
     stack: int | None = None
     only: tuple[str, ...] | None = None
+    without: tuple[str, ...] = ()
 
     def resources_of(self, stage: str) -> dict[str, int]:
         """What a job of that stage asks for."""
@@ -401,6 +422,7 @@ class Config:
             merged["stack"] = written.get("stack", merged.get("stack"))
             if "only" in written:
                 merged["only"] = None if written["only"] is None else tuple(written["only"])
+            merged["without"] = tuple(written.get("without", merged.get("without", ())))
             for stage, asked in written.get("resources", {}).items():
                 kept = read_written(Resources, asked, f"{file}: resources.{stage}")
                 merged["resources"][stage] = merged["resources"].get(stage, {}) | kept

@@ -217,8 +217,30 @@ class Publications(Selections):
 
     def left_out(self, reader: Figure | Claim) -> bool:
         """Whether `all` and a paper's target leave out a figure or claim: it rests on an optional
-        experiment, or on a table of no run at a scale that leaves out experiments."""
-        return bool(self.optional_experiments(reader)) or self.lacks(reader)
+        experiment, or on a table of no run at a scale that leaves out experiments; or the scale
+        names it."""
+        return (
+            f"{reader.paper}/{reader.name}" in self.without
+            or bool(self.optional_experiments(reader))
+            or self.lacks(reader)
+        )
+
+    @cached_property
+    def without(self) -> frozenset[str]:
+        """`paper/name` of the figures and claims that the scale leaves out.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        place, papers = f"{self.scale.file}: without", self.config.papers
+        for entry in self.scale.without:
+            slug, _, name = entry.partition("/")
+            if slug not in papers:
+                raise UserError(f"{place}: unknown paper '{slug}'{suggest(slug, papers)}")
+            known = [*(papers[slug].get("figures") or {}), *(papers[slug].get("claims") or {})]
+            if name not in known:
+                raise UserError(f"{place}: '{slug}' has no '{name}'{suggest(name, known)}")
+        return frozenset(self.scale.without)
 
     def lacks(self, reader: Figure | Claim) -> bool:
         """Whether a table of a figure or claim selects runs, and none is left by `only`."""

@@ -170,7 +170,7 @@ def sizes(runs: pd.DataFrame, standard: Mapping[str, int]) -> pd.DataFrame:
             {
                 "setup": setup,
                 "k": k,
-                "j": _exponent(found.parameters / common.parameters),
+                "j": exponent(found.parameters / common.parameters),
                 "parameters": found.parameters,
                 "relative": found.parameters / common.parameters,
                 "macs": found.macs,
@@ -194,7 +194,7 @@ def _plain(value: Any) -> Any:
     return 0.0 if value is None or (isinstance(value, float) and np.isnan(value)) else value
 
 
-def _exponent(ratio: float) -> float:
+def exponent(ratio: float) -> float:
     """j of a size S 2^j; NaN of one that lies between two."""
     power = float(np.log2(ratio))
     return float(round(power)) if abs(power - round(power)) <= NEAR else float("nan")
