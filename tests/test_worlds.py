@@ -12,6 +12,7 @@ from refigure.claims.verdict import above
 from refigure.claims.worlds import Redrawn, redraw, redrawn, shares
 from refigure.graph.config import Config
 from refigure.graph.lookups import Graph
+from refigure.tables.pools import on_ladder
 
 
 def table(seeds: int, gap: float, noise: float, rng: np.random.Generator) -> pd.DataFrame:
@@ -189,6 +190,29 @@ def test_a_world_of_large_rates_has_the_levels_of_the_papers_and_the_size_of_the
     assert (tuned.loc["2A"] - 81).abs().max() < 1 and tuned.drop("2A").max().max() < 79
     lines = drawn["geometry"].groupby("regime")["train_barrier"].mean()
     assert lines["2A"] < 1 < 10 < lines["3"]
+
+
+def test_splits_are_alike_in_one_world_and_the_best_number_grows_in_the_other():
+    rng = np.random.default_rng(14)
+    rows = [
+        {"setup": "digits", "k": 10 + j, "j": float(j), "part": "ensemble", "n": n}
+        | {"number": number, "accuracy": 90.0, "cnll": 0.3, "cnll_after": 0.3}
+        for j in range(-3, 3)
+        for n in (1, 2, 4, 8)
+        for number in range(6)
+    ]
+    frame = pd.DataFrame(rows)
+    for name, spread in (("accuracy", 0.1), ("cnll", 0.003), ("cnll_after", 0.003)):
+        frame[name] += spread * rng.standard_normal(len(frame))
+    tables, best = {"ensembles": frame}, {}
+    for name in ("indifferent", "growing"):
+        drawn = worlds.draw({"changed": f"pools.{name}"}, tables, rng)
+        own = on_ladder(drawn["ensembles"])
+        means = own.groupby(["budget", "n"])["accuracy"].mean()
+        best[name] = means.groupby("budget").idxmax().map(lambda cell: cell[1])
+        apart = means.groupby("budget").agg(lambda one: one.max() - one.min())
+        assert (apart[0] > 1) == (name == "growing")
+    assert best["growing"][2] > best["growing"][0] >= best["growing"][-2] == 1
 
 
 @pytest.mark.parametrize(("world", "verdict"), [("without", "fails"), ("with", "holds")])

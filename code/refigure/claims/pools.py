@@ -246,7 +246,8 @@ def bootstrapped(
     """The best n of each budget, with the ensembles of each cell drawn anew with replacement.
 
     Cells of one width share members, so budgets are drawn as if they were independent of each
-    other (memory-split, trap 5).
+    other (memory-split, trap 5). Drawing n from n with replacement varies by (n - 1) / n of what n
+    new ones would, which of three ensembles is a third too little: means are set further apart.
 
     Returns:
         The budgets, and log2 of their best n: first as measured, then drawn, (1 + draws, budgets).
@@ -263,6 +264,8 @@ def bootstrapped(
                 drawn = np.repeat(one, 2)
             else:
                 drawn = one[generator.integers(len(one), size=(draws, len(one)))].mean(1)
+                wider = math.sqrt(len(one) / (len(one) - 1))
+                drawn = one.mean() + wider * (drawn - one.mean())
             values.append(np.concatenate([[one.mean()], drawn]))
         best = (sign * np.array(values)).argmin(0)
         columns.append(np.log2(np.array(list(parts))[best]))

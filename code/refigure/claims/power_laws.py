@@ -327,7 +327,8 @@ def several_beat_one(ensembles: pd.DataFrame) -> Finding:
     of networks does not fall as the budget grows, but for one step.
 
     Its order is judged by the best n of each budget, and refuted where no choice among those that
-    are not shown to be worse (in one of forty draws at least the best) has it.
+    are not shown to be worse has it: the best in one of forty draws at least, over the number of
+    budgets, of which each could err.
 
     Source: power-laws, section 2, C9.
     """
@@ -336,7 +337,7 @@ def several_beat_one(ensembles: pd.DataFrame) -> Finding:
         return missing("no split of the common size with three ensembles")
     known, draws = bootstrapped(ensembles, "cnll")
     allowed = [
-        sorted({one for one in set(column) if (column == one).mean() >= 0.025})
+        sorted({one for one in set(column) if (column == one).mean() >= 0.025 / len(known)})
         for column in draws.T
     ]
     chain = [float(one) for one in draws[0]]

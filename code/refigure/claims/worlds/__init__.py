@@ -16,8 +16,8 @@ means of some cells, where the table itself does not show the effect: `shift: {w
 (tasks whose metrics have units of their own; by all of `cells`, each cell); `where` the rows that
 are drawn anew, so that others stay; `replicates` the columns that tell these apart where they are
 no data sets, draws or seeds (periods); `whole` says that values are counts; `resamples` names the
-column that numbers the bootstrap of a cell, whose number 0 is the estimate: the cell is moved as a
-whole, by the error that the bootstrap says. `permuted: true` draws nothing: within a replicate the
+column that numbers the resamples of a cell, of which the lowest is the estimate: the cell is moved
+as a whole, by their deviation. `permuted: true` draws nothing: within a replicate the
 values of `columns`, together, change places over the `flat` axes, for what has no mean, as labels.
 A table may have a list of such entries, for columns that are drawn in different ways.
 
@@ -64,7 +64,7 @@ class Redrawn:
         where: column -> values of the rows that are drawn anew; None: all.
         replicates: columns that tell replicates apart; empty: those of `statistics.replicates`.
         whole: values are counts: rounded, none below 0.
-        resamples: the column that numbers the bootstrap of each cell, 0 the estimate itself.
+        resamples: the column that numbers the resamples of each cell, the lowest the estimate.
         permuted: values change places over the `flat` axes, and nothing else happens.
     """
 
@@ -130,7 +130,8 @@ def _fresh(
         values = np.log(values) if how.log else values
         values = np.where(np.isfinite(values), values, np.nan)
         if how.resamples:
-            new = _moved_whole(values, part[how.resamples].to_numpy() == 0, cell, means, rng)
+            number = part[how.resamples].to_numpy()
+            new = _moved_whole(values, number == number.min(), cell, means, rng)
         else:
             new = _means(values, means)[means]
             rest = values - _means(values, cell)[cell]
