@@ -70,7 +70,11 @@ def block(claims: list[dict[str, Any]]) -> str:
     """The verdicts of a paper as Markdown, between the marks."""
     counts = Counter(claim["verdict"] for claim in claims)
     said = ", ".join(f"{counts[word]} {word}" for word in ("holds", "fails", "undecided"))
-    lines = [BEGIN, f"Verdicts of the last whole build at `demo`: {said}.", ""]
+    lines = [
+        BEGIN,
+        f"Verdicts of the last whole build at `demo`: {said}. Where a number in the text below",
+    ]
+    lines += ["differs from one here, it is of an earlier build of a part.", ""]
     for claim in claims:
         lines += paragraph(claim)
     return "\n".join([*lines, END])

@@ -1,6 +1,8 @@
 """What a stranger reads: width of the pages, the tree of the design page, links, the licence."""
 
+import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -108,3 +110,16 @@ def test_the_page_and_the_schema_of_the_configuration_are_what_the_code_says():
     rerun = "run `python docs/draw_config.py`"
     assert draw_config.PAGE.read_text(encoding="utf-8") == draw_config.page(), rerun
     assert draw_config.SCHEMA.read_text(encoding="utf-8") == draw_config.schema_text(), rerun
+
+
+def test_the_verdicts_on_the_pages_are_those_of_the_kept_build():
+    """`python docs/draw_verdicts.py --from results/demo/claims` keeps a build and writes them."""
+    made = runpy.run_path(str(ROOT / "docs/draw_verdicts.py"))
+    kept = json.loads(made["KEPT"].read_text(encoding="utf-8"))
+    listed = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))["papers"]
+    assert set(kept) == set(listed)
+    for slug, claims in kept.items():
+        page = (ROOT / f"docs/papers/{slug}.md").read_text(encoding="utf-8")
+        assert made["written"](page, claims) == page, f"docs/papers/{slug}.md"
+        paper = yaml.safe_load((ROOT / f"config/papers/{slug}.yaml").read_text(encoding="utf-8"))
+        assert {claim["id"] for claim in claims} <= set(paper["claims"])
