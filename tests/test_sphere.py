@@ -10,7 +10,14 @@ from engine import sgd, spec, sphere, training
 from refigure.training.initial import initial_values
 from refigure.training.schedules.cosine import build as build_schedule
 
-COSINE = {"name": "cosine", "by": "step", "warmup": 0, "period": None, "flat": 0}
+COSINE = {
+    "name": "cosine",
+    "by": "step",
+    "warmup": 0,
+    "warmup_start": None,
+    "period": None,
+    "flat": 0,
+}
 
 
 def one_step(made):
