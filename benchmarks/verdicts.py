@@ -21,8 +21,8 @@ from refigure.claims.worlds import BAR, DRAWS, KINDS, WRONG, shares
 from refigure.errors import UserError
 from refigure.files import read_parquet, write_json
 from refigure.graph.config import Config
-from refigure.graph.lookups import Graph, function_of
-from refigure.report.error_rates import FILE, key_of, read_rates
+from refigure.graph.lookups import ERROR_RATES, Graph, function_of
+from refigure.report.error_rates import key_of, read_rates
 from refigure.stages import options_of
 
 
@@ -49,21 +49,30 @@ def measured(graph: Graph, paper: str, name: str, draws: int) -> dict | str:
     return found
 
 
+def above_bar(found: dict | str) -> list[str]:
+    """The errors of a claim that are more frequent than the bar, in words."""
+    known = [kind for kind in KINDS if isinstance(found, dict) and isinstance(found[kind], dict)]
+    return [
+        f"{WRONG[kind]} in {found[kind][WRONG[kind]]:.1%} of {kind} draws"
+        for kind in known
+        if found[kind][WRONG[kind]] > BAR
+    ]
+
+
 def line(paper: str, name: str, found: dict | str) -> str:
     """A row of the table."""
     start = f"{paper:<26}{name:<6}"
     if isinstance(found, str):
         return f"{start}{found}"
-    cells, wrong = [], []
+    cells = []
     for kind in KINDS:
-        if isinstance(found[kind], str):
-            cells.append(f"{found[kind]:<26}")
-            continue
         share = found[kind]
-        cells.append(" ".join(f"{share[word]:>7.1%}" for word in (HOLDS, FAILS, UNDECIDED)) + "  ")
-        if share[WRONG[kind]] > BAR:
-            wrong.append(f"{WRONG[kind]} in {share[WRONG[kind]]:.1%} of {kind} draws")
-    return f"{start}{'  '.join(cells)}{'; '.join(wrong)}".rstrip()
+        if isinstance(share, str):
+            cells.append(f"{share:<26}")
+        else:
+            words = (HOLDS, FAILS, UNDECIDED)
+            cells.append(" ".join(f"{share[word]:>7.1%}" for word in words) + "  ")
+    return f"{start}{'  '.join(cells)}{'; '.join(above_bar(found))}".rstrip()
 
 
 def main() -> int:
@@ -78,7 +87,7 @@ def main() -> int:
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     graph = Graph(Config(options.checkout), options.scale)
-    path = options.checkout / FILE
+    path = options.checkout / ERROR_RATES
     rates = read_rates(path)
     print(f"{'':<32}{'null world':<28}{'effect world':<28}")
     print(f"{'paper':<26}{'claim':<6}" + 2 * "  holds   fails undec.      ")
@@ -89,8 +98,8 @@ def main() -> int:
                 continue
             found = measured(graph, paper, name, options.draws)
             print(line(paper, name, found), flush=True)
+            above += bool(above_bar(found))
             if isinstance(found, dict):
-                above += "draws" in line(paper, name, found)
                 rates.setdefault(options.scale, {}).setdefault(paper, {})[name] = found
     if options.write:
         write_json(rates, path)

@@ -19,6 +19,8 @@ from refigure.graph.paths import Paths
 from refigure.graph.provenance import Provenance
 from refigure.graph.publications import Claim, Publications
 
+ERROR_RATES = Path("config/error_rates.json")
+"""The shares that `benchmarks/verdicts.py` measured, for the report."""
 LOOP = "refigure.training.setup"
 VERDICT = "refigure.claims.verdict"
 HISTORIES = "refigure.tables.histories"
@@ -27,7 +29,7 @@ HISTORIES = "refigure.tables.histories"
 class Graph(Publications):
     """What the rules ask: runs, packs, probes, tables, figures, claims, and the code of each."""
 
-    only: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
     """The rules whose jobs it has; all of them where none is named."""
 
     def training_provenance(self, pack: Pack) -> dict[str, Provenance]:
@@ -122,7 +124,7 @@ class Graph(Publications):
         folder = Path(__file__).parents[1] / "report"
         templates = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.j2"))]
         texts = {slug: self.paper(slug) for slug in self.built}
-        rates = self.config.root / "config/error_rates.json"
+        rates = self.config.root / ERROR_RATES
         measured = rates.read_text(encoding="utf-8") if rates.is_file() else ""
         configured = {"templates": templates, "papers": texts, "error_rates": measured}
         return Provenance(("refigure.report.page",), configured)
@@ -135,7 +137,7 @@ class PublishedGraph(Graph):
     is judged by the thresholds of the papers' scale.
     """
 
-    only = ("claim",)
+    rules = ("claim",)
 
     def __init__(self, config: Config):
         super().__init__(config, "paper")
@@ -144,6 +146,11 @@ class PublishedGraph(Graph):
     def claims(self, slug: str) -> dict[str, Claim]:
         """The claims of a paper that have published numbers, in order."""
         return {name: claim for name, claim in super().claims(slug).items() if claim.published}
+
+    def _check_tables(self, claim: Claim, place: str) -> None:
+        """That the tables are written: only at a scale are they made of runs, and looked up."""
+        for table in claim.tables.values():
+            self.table_entry(table, place)
 
     def claim_files(self, paper: str, name: str) -> dict[str, Path]:
         """The published tables that a claim's predicate takes, by argument."""

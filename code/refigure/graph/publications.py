@@ -133,6 +133,7 @@ class Publications(Selections):
         super().__init__(config, scale)
         self._figures: dict[str, dict[str, Figure]] = {}
         self._claims: dict[str, dict[str, Claim]] = {}
+        self._optional: dict[str, list[str]] = {}
 
     def paper(self, slug: str) -> Mapping[str, Any]:
         """What a paper's file writes.
@@ -207,13 +208,21 @@ class Publications(Selections):
             return []
         found: dict[str, None] = {}
         for table in reader.tables.values():
+            found |= dict.fromkeys(self._optional_behind(table))
+        return list(found)
+
+    def _optional_behind(self, table: str) -> list[str]:
+        """The optional experiments of a table's runs and of those that these start from."""
+        if table not in self._optional:
+            found: dict[str, None] = {}
             for run in self.selected(table).values():
                 one: Run | None = run
                 while one is not None:
                     if self.experiments[one.experiment].optional:
                         found[one.experiment] = None
                     one = one.parent
-        return list(found)
+            self._optional[table] = list(found)
+        return self._optional[table]
 
     def left_out(self, reader: Figure | Claim) -> bool:
         """Whether `all` and a paper's target leave out a figure or claim: it rests on an optional
@@ -323,8 +332,7 @@ class Publications(Selections):
         for name, written in (paper.get("claims") or {}).items():
             claim = read(Claim, written, f"{file}: claims.{name}", paper=slug, name=name)
             found[name] = self._placed(claim, f"{file}: claims.{name}")
-            for table in found[name].tables.values():
-                self.table(table, f"{file}: claims.{name}")
+            self._check_tables(claim, f"{file}: claims.{name}")
             for figure in found[name].figures:
                 if figure not in (paper.get("figures") or {}):
                     raise UserError(
@@ -333,6 +341,15 @@ class Publications(Selections):
                     )
         self._claims[slug] = found
         return found
+
+    def _check_tables(self, claim: Claim, place: str) -> None:
+        """Refuse a claim over a table that cannot be made.
+
+        Raises:
+            UserError: no file writes it, or its entry is wrong.
+        """
+        for table in claim.tables.values():
+            self.table(table, place)
 
     def _placed(self, claim: Claim, place: str) -> Claim:
         """A claim whose published tables are paths.

@@ -303,10 +303,7 @@ class Selections(Runs):
         """
         if name in self._tables:
             return self._tables[name]
-        known = self.config.families["tables"]
-        if name not in known:
-            raise UserError(f"{place or 'tables'}: unknown table '{name}'{suggest(name, known)}")
-        file, written = known[name]
+        file, written = self.table_entry(name, place)
         place = f"{file}: {name}"
         self._check_scales(written, place)
         asked = read(TableKeys, at_scale(written, self.scale.chain, place), place)
@@ -337,6 +334,17 @@ class Selections(Runs):
                 raise UserError(f"{place}: unknown probe '{probe}'{suggest(probe, self.probes)}")
         self._tables[name] = table
         return table
+
+    def table_entry(self, name: str, place: str = "") -> tuple[str, dict[str, Any]]:
+        """The file that writes a table, and its entry as it is written.
+
+        Raises:
+            UserError: no file writes it.
+        """
+        known = self.config.families["tables"]
+        if name not in known:
+            raise UserError(f"{place or 'tables'}: unknown table '{name}'{suggest(name, known)}")
+        return known[name]
 
     def _data_of(self, aliases: Mapping[str, str], place: str) -> dict[str, str | None]:
         return {

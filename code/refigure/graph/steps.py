@@ -115,10 +115,10 @@ class Steps:
             UserError: the scale has nothing of that name.
         """
         key = (rule, names)
-        if self.graph.only and rule not in self.graph.only:
+        if self.graph.rules and rule not in self.graph.rules:
             raise UserError(
                 f"results/{self.paths.results.name}/ holds no job of rule {rule}, but those of"
-                f" {', '.join(self.graph.only)}"
+                f" {', '.join(self.graph.rules)}"
             )
         if key not in self.jobs:
             inputs, outputs, *rest = getattr(self, f"_{rule}")(*names)

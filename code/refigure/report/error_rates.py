@@ -11,11 +11,13 @@ from refigure.files import read_json
 from refigure.graph.lookups import VERDICT, Graph, module_of
 from refigure.graph.provenance import Provenance
 
-FILE = Path("config/error_rates.json")
-
 
 def read_rates(path: Path) -> dict[str, Any]:
-    """Scale -> paper -> claim -> the shares of its two worlds; nothing where none was measured."""
+    """Scale -> paper -> claim -> the shares of its two worlds; nothing where none was measured.
+
+    Args:
+        path: of `ERROR_RATES` in a checkout.
+    """
     return read_json(path) if path.is_file() else {}
 
 

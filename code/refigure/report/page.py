@@ -17,11 +17,11 @@ from refigure.claims.verdict import FAILS, HOLDS, UNDECIDED
 from refigure.errors import UserError
 from refigure.files import read_json, write_text
 from refigure.graph.experiments import Run
-from refigure.graph.lookups import Graph
+from refigure.graph.lookups import ERROR_RATES, Graph
 from refigure.graph.publications import Claim, Figure
 from refigure.graph.spec import without_defaults
 from refigure.report.behind import Behind, Family, beyond
-from refigure.report.error_rates import FILE, read_rates, said
+from refigure.report.error_rates import read_rates, said
 from refigure.report.pictures import embedded
 from refigure.report.wording import count, estimate, thousands, threshold, worked
 
@@ -88,7 +88,8 @@ def _paper(graph: Graph, slug: str, here: Behind, there: Behind | None) -> dict[
     path = graph.paths.claims(slug)
     if not path.is_file():
         raise UserError(f"{path}: not there yet; `snakemake -c 2 -- {slug}` builds it")
-    claims = [_claim(graph, slug, record) for record in read_json(path)["claims"]]
+    rates = read_rates(graph.config.root / ERROR_RATES)
+    claims = [_claim(graph, slug, record, rates) for record in read_json(path)["claims"]]
     figures = [
         _figure(graph, figure, claims, here, there)
         for figure in graph.figures(slug).values()
@@ -120,7 +121,9 @@ def _absent(graph: Graph, slug: str) -> dict[str, Any]:
     return {**_about(graph, slug), "experiments": len(experiments)}
 
 
-def _claim(graph: Graph, slug: str, record: Mapping[str, Any]) -> dict[str, Any]:
+def _claim(
+    graph: Graph, slug: str, record: Mapping[str, Any], rates: Mapping[str, Any]
+) -> dict[str, Any]:
     written = graph.claims(slug).get(record["id"])
     shown, more = _numbers(record, graph.paper(slug).get("units") or {})
     return {
@@ -130,7 +133,7 @@ def _claim(graph: Graph, slug: str, record: Mapping[str, Any]) -> dict[str, Any]
         "shown": shown,
         "more": more,
         "conditions": written.conditions if written else "",
-        "error_rates": said(graph, read_rates(graph.config.root / FILE), slug, record["id"]),
+        "error_rates": said(graph, rates, slug, record["id"]),
         "published": _published(record, graph.paper(slug).get("units") or {}),
         "figures": [
             {"name": name, "anchor": _anchor(slug, "figure", name)}
