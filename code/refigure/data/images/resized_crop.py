@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from refigure.data.images.boxes import draw_boxes
+
 if TYPE_CHECKING:
     from refigure.data.images.images import Images
 
-AREA = (0.08, 1.0)
-RATIO = (3 / 4, 4 / 3)
-TRIES = 10
+LEAST = 0.08
+"""Share of the image's area that a crop covers at least."""
 BOX, FLIP = slice(0, 4), 4
 COLUMNS = 5
 """Columns of a draw: top, left, height and width of the crop in pixels, and 1 for a flip."""
@@ -56,16 +56,8 @@ class ResizedCrop:
             drawn = torch.rand(batch, *shape, generator=generator, dtype=torch.float64)
             return low + (high - low) * drawn
 
-        area = size * size * uniform(*AREA, TRIES)
-        ratio = uniform(math.log(RATIO[0]), math.log(RATIO[1]), TRIES).exp()
-        sides = torch.stack([(area / ratio).sqrt().round(), (area * ratio).sqrt().round()], -1)
-        fits = ((sides > 0) & (sides <= size)).all(-1)
-        # The first try that fits; the whole image where none does, as torchvision's of a square.
-        sides = sides[torch.arange(batch), fits.to(torch.int8).argmax(1)]
-        sides = torch.where(fits.any(1, keepdim=True), sides, torch.full_like(sides, size))
-        corners = (uniform(0, 1, 2) * (size - sides + 1)).floor()
-        flips = uniform(0, 1, 1) < 0.5
-        return torch.cat([corners, sides, flips], 1).long()
+        boxes = draw_boxes(uniform, size, LEAST)
+        return torch.cat([boxes, uniform(0, 1, 1) < 0.5], 1).long()
 
     def apply(self, images: Tensor, draws: Tensor, black: Tensor) -> Tensor:
         """Each image cropped, resized and flipped as drawn for it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Generator, Tensor
 
+from refigure.data.images.boxes import draw_boxes
+
 if TYPE_CHECKING:
     from refigure.data.images.images import Images
 
 GREY = (0.2989, 0.587, 0.114)
 """Shares of red, green and blue in the brightness of a pixel: ITU-R 601-2, as in torchvision."""
-RATIO = (3 / 4, 4 / 3)
-TRIES = 10
 
 CROP, FLIP, JITTER = slice(0, 4), 4, 5
 ORDER, FACTORS, TO_GREY, SIGMA = slice(6, 10), slice(10, 14), 14, 15
@@ -70,15 +69,7 @@ class Views:
             return low + (high - low) * drawn
 
         draws = torch.empty(batch, COLUMNS, dtype=torch.float64)
-        area = size * size * uniform(self.low_area, 1, TRIES)
-        ratio = uniform(math.log(RATIO[0]), math.log(RATIO[1]), TRIES).exp()
-        sides = torch.stack([(area / ratio).sqrt().round(), (area * ratio).sqrt().round()], -1)
-        fits = ((sides > 0) & (sides <= size)).all(-1)
-        # The first try that fits; the whole image where none does, as torchvision's of a square.
-        first = fits.to(torch.int8).argmax(1)
-        sides = sides[torch.arange(batch), first]
-        sides = torch.where(fits.any(1, keepdim=True), sides, torch.full_like(sides, size))
-        draws[:, CROP] = torch.cat([(uniform(0, 1, 2) * (size - sides + 1)).floor(), sides], 1)
+        draws[:, CROP] = draw_boxes(uniform, size, self.low_area)
         draws[:, FLIP] = uniform(0, 1) < 0.5 * self.flip
         draws[:, JITTER] = uniform(0, 1) < self.jittered
         draws[:, ORDER] = uniform(0, 1, 4).argsort(1).double()
