@@ -71,7 +71,8 @@ def test_twice_the_rate_is_half_the_time_where_launches_cost_nothing(paper):
     fast = work.Device("b", "B", {kind: 2e12 for kind in rates}, 0.0, 1e9)
     one, two = (work.timed(paper, pack.runs[0], pack, device) for device in (slow, fast))
     assert one.step_s == pytest.approx(2 * two.step_s)
-    operations = work.operations(paper, pack.runs[0], pack)
+    objects = work.sizes_of(paper, pack.runs[0].spec.data).objects
+    operations = 200 * objects * 3 * work.counted_of(paper, pack.runs[0]).forward
     assert one.step_s * one.batches * 200 == pytest.approx(operations / 1e12, rel=0.01)
 
 

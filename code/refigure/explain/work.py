@@ -169,19 +169,9 @@ def timed(graph: Graph, run: Run, pack: Pack, device: Device) -> Timed | None:
             passed(sizes.objects * share, 1, share * batches)
             for share in _passes(names.split("+"), pack, sizes)
         )
-    held = 2 if spec.optimiser["name"].startswith("adam") else 1
-    held *= spec.optimiser["name"].startswith("adam") or spec.optimiser.get("momentum", 0) != 0
+    adam = spec.optimiser["name"].startswith("adam")
+    held = 2 if adam else int(spec.optimiser.get("momentum", 0) != 0)
     return Timed(step, batches, every, counted.parameters, held * counted.parameters)
-
-
-def operations(graph: Graph, run: Run, pack: Pack) -> float | None:
-    """Multiplications and additions of a run's steps; None where its data are unknown."""
-    sizes = sizes_of(graph, run.spec.data)
-    if sizes is None:
-        return None
-    counted = counted_of(graph, run)
-    views = 2 if run.spec.task["name"] == "contrastive" else 1
-    return len(run.own_epochs) * sizes.objects * views * (1 + BACKWARD) * counted.forward
 
 
 def probe_seconds(

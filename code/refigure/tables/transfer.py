@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from refigure.tables.histories import frame_of
+
 SCHEME = {
     "target": str,
     "draw": "int64",
@@ -243,4 +245,4 @@ def _table(rows: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _typed(rows: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
-    return rows.reindex(columns=list(columns)).astype(dict(columns)).reset_index(drop=True)
+    return frame_of(rows, columns).reset_index(drop=True)
