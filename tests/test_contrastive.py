@@ -11,6 +11,7 @@ import pytest
 import torch
 import torchvision.transforms.functional as vision
 from refigure.data.images import views
+from refigure.data.images.images import Images
 from refigure.graph.catalogue import settings
 from refigure.models import cifar_resnet, plain_convnet
 from refigure.models.layers import Statistics
@@ -134,14 +135,15 @@ def a_task(streams: list[str], augment: dict | None = None) -> contrastive.Contr
     """On six pictures of 8x8 in batches of two, as the loop would make it."""
     images, black = pictures(6, 1, 8).float(), torch.zeros(1)
     labels = torch.arange(6)
-    data = SimpleNamespace(
+    data = Images(
         train_images=images,
         train_labels=labels,
         test_images=images[:5],
         test_labels=labels[:5],
-        size=8,
+        train_corrupted=torch.zeros(6, dtype=torch.bool),
         classes=6,
         black=black,
+        std=torch.ones(1),
     )
     model = plain_convnet.build(1, 8, 6, widths=[4, 8], outputs=16)
     spec = SimpleNamespace(
