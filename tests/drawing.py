@@ -45,6 +45,25 @@ def parameters(
     }
 
 
+HISTORY = ["experiment", "run", "step", "epoch"]
+"""What a table of histories keeps where no run is: `tables.histories.histories`."""
+
+
+def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame], bare: bool = False) -> None:
+    """Made-up tables in `full/`, and in `empty/` as a scale without their runs has them.
+
+    Args:
+        bare: whether histories lose their scalars in `empty/`, as they do without a run.
+    """
+    for name, frame in tables.items():
+        empty = frame.iloc[:0]
+        if bare and set(HISTORY) <= set(frame):
+            empty = empty[HISTORY]
+        for kind, rows in (("full", frame), ("empty", empty)):
+            (folder / kind).mkdir(exist_ok=True)
+            rows.to_parquet(folder / kind / f"{name}.parquet")
+
+
 def draw(paper: str, figure: Mapping, tables: Path, target: Path, *others) -> pd.DataFrame:
     """Run a notebook's cells, and read the CSV that they wrote; arguments as of `parameters`."""
     path = notebook(paper, figure)

@@ -79,10 +79,7 @@ def made_up() -> dict[str, pd.DataFrame]:
 def folder(tmp_path_factory) -> Path:
     """Made-up tables in `full/`, and in `empty/` as a scale without their runs has them."""
     folder = tmp_path_factory.mktemp("tables")
-    for name, frame in made_up().items():
-        for kind, rows in (("full", frame), ("empty", frame.iloc[:0])):
-            (folder / kind).mkdir(exist_ok=True)
-            rows.to_parquet(folder / kind / f"{name}.parquet")
+    drawing.write_tables(folder, made_up())
     return folder
 
 

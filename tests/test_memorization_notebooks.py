@@ -111,10 +111,7 @@ def folder(tmp_path_factory) -> Path:
         "cm_held_out": memorization.held_out(RUNS, first, first, *data, OBJECTS),
         **representations(),
     }
-    for name, frame in tables.items():
-        for kind, rows in (("full", frame), ("empty", frame.iloc[:0])):
-            (folder / kind).mkdir(exist_ok=True)
-            rows.to_parquet(folder / kind / f"{name}.parquet")
+    drawing.write_tables(folder, tables)
     return folder
 
 

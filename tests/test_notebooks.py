@@ -212,14 +212,7 @@ def verdicts() -> dict:
 def folder(tmp_path_factory) -> Path:
     """Made-up tables in `full/`, and in `empty/` as a scale without their runs has them."""
     folder = tmp_path_factory.mktemp("tables")
-    for name, frame in made_up().items():
-        for kind, rows in (("full", frame), ("empty", frame.iloc[:0])):
-            if kind == "empty" and {"run", "step"} <= set(frame):
-                rows = (
-                    rows[["experiment", "run", "step", "epoch"]] if "experiment" in rows else rows
-                )
-            (folder / kind).mkdir(exist_ok=True)
-            rows.to_parquet(folder / kind / f"{name}.parquet")
+    drawing.write_tables(folder, made_up(), bare=True)
     for kind, record in (("full", verdicts()), ("empty", verdicts() | {"claims": []})):
         (folder / kind / "verdicts.json").write_text(json.dumps(record))
     return folder

@@ -158,12 +158,7 @@ def made_up() -> dict[str, pd.DataFrame]:
 def folder(tmp_path_factory) -> Path:
     """Made-up tables in `full/`, and in `empty/` as a scale without their runs has them."""
     folder = tmp_path_factory.mktemp("tables")
-    for name, frame in made_up().items():
-        for kind, rows in (("full", frame), ("empty", frame.iloc[:0])):
-            if kind == "empty" and "step" in frame:
-                rows = rows[["experiment", "run", "step", "epoch"]]
-            (folder / kind).mkdir(exist_ok=True)
-            rows.to_parquet(folder / kind / f"{name}.parquet")
+    drawing.write_tables(folder, made_up(), bare=True)
     for kind in ("full", "empty"):
         (folder / kind / "verdicts.json").write_text('{"claims": []}')
     return folder

@@ -30,13 +30,12 @@ def folder(tmp_path_factory) -> Path:
     worlds = {setup: pool_world.tables((setup,)) for setup in ("digits", "digits_flipped")}
     both = pool_world.sizes(("digits", "digits_flipped"))
     worlds = {setup: tables | {"sizes": both} for setup, tables in worlds.items()}
-    names = {table for figure in FIGURES.values() for table in figure["tables"].values()}
-    for table in names:
+    made = {}
+    for table in {table for figure in FIGURES.values() for table in figure["tables"].values()}:
         kind = next(kind for kind in KINDS if table.startswith(f"pool_{kind}"))
         setup = "digits_flipped" if table.endswith(("wrn_c100", "free", "descent")) else "digits"
-        for way, rows in (("full", worlds[setup][kind]), ("empty", worlds[setup][kind].iloc[:0])):
-            (folder / way).mkdir(exist_ok=True)
-            rows.to_parquet(folder / way / f"{table}.parquet")
+        made[table] = worlds[setup][kind]
+    drawing.write_tables(folder, made)
     return folder
 
 

@@ -47,10 +47,7 @@ def made_up() -> dict[str, pd.DataFrame]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tables")
-    for name, frame in made_up().items():
-        for kind, rows in (("full", frame), ("empty", frame.iloc[:0])):
-            (folder / kind).mkdir(exist_ok=True)
-            rows.to_parquet(folder / kind / f"{name}.parquet")
+    drawing.write_tables(folder, made_up())
     return folder
 
 
