@@ -479,7 +479,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_other(coloured, tmp_path, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match=rf"^cannot write {path}: No space left"):
         save(prepare(coloured, {"source": "x"}), path, {"source": "x"})
     assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]
     assert path.read_bytes() == b"old"
