@@ -124,7 +124,9 @@ def spreads(
         correct: (networks, views, objects), at one step.
         halvings: random splits, averaged.
         seed: of the splits.
-        resampled: draw the networks of each half from it with replacement, for a bootstrap.
+        resampled: draw the networks of each half from it with replacement, for a bootstrap. One
+            halving then: the mean over several would be one of independent resamples, which
+            spreads less than a single one.
 
     Returns:
         V_obj and V_aug; V_obj needs two networks, and V_aug two views as well: 0 with one view,
@@ -553,7 +555,6 @@ def resamples(
     data: Images | None,
     objects: int,
     draws: int = 200,
-    halvings: int = 2,
 ) -> pd.DataFrame:
     """The spreads at the points of `points`, of all networks and of networks drawn from them.
 
@@ -565,7 +566,6 @@ def resamples(
         data: whose objects and labels they are; None: no rows.
         objects: how many were asked for.
         draws: resamples of the bootstrap.
-        halvings: random splits of each.
 
     Returns:
         Columns `RESAMPLES`; resample 0 is of all networks.
@@ -585,9 +585,7 @@ def resamples(
             p = right[chosen].mean((0, 1))
             row = {"method": method, "measure": measure, "q": q, "networks": networks}
             row |= {"resample": number, "mae": distance_to_binomial(p, networks)[0]}
-            v_obj, v_aug = (
-                spreads(right, halvings, number, resampled=True) if number else spreads(right)
-            )
+            v_obj, v_aug = spreads(right, 1, number, resampled=True) if number else spreads(right)
             means = class_means(p, labels)
             row |= {"v_obj": v_obj, "v_aug": v_aug}
             row["class_range"] = np.nanmax(means) - np.nanmin(means)
