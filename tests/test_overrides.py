@@ -113,3 +113,13 @@ def test_no_scale_loses_a_key_of_its_base_unseen(scale, committed: Path):
                     kept = any(other[: len(path)] == path for other in found)
                     told = any(path[: len(start)] == start for start in said)
                     assert kept or told, f"{file.name}: {name} at {scale}: {'.'.join(path)} is lost"
+
+
+def test_data_that_a_scale_replaces_are_absent_and_not_unknown(projects):
+    """A user's scale names what stands in for the papers' data, and nothing else is asked for."""
+    project = projects()
+    project.write("scales/mine.yaml", "extends: demo\ndata: {replace: true, images10: null}\n")
+    graph = project.graph("mine")
+    assert set(graph.scale.data) == set(project.graph("demo").scale.data)
+    assert set(graph.scale.data.values()) == {None}
+    assert not graph.owned[0]

@@ -69,7 +69,7 @@ def test_a_claim_is_decided_on_a_folder_of_images(mine):
     assert record["verdict"] == "undecided" and record["reason"]  # one epoch, one seed
     [pack] = (mine / "results/mine/packs").iterdir()
     runs = read_json(pack / "run.json")["runs"].values()
-    assert [(run["status"], run["last_epoch"]) for run in runs] == [("finished", 1)] * 5
+    assert [(run["status"], run["last_epoch"]) for run in runs] == [("finished", 1)] * 6
     [data] = (mine / "results/mine/data").iterdir()
     assert data.name.startswith("flowers-")
 

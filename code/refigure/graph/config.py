@@ -163,7 +163,8 @@ class ScaleFile:
     )
     data: Mapping[str, Any] = keyed(
         {},
-        "Name that experiments know -> recipe of the data; null: there are none at this scale.",
+        "Name that experiments know -> recipe of the data; null: there are none at this scale. "
+        "With `replace: true` that holds of all names of the extended scale not written here.",
         {"images10": {"source": "digits", "train": 896, "test": 901}},
         Each("recipe", "name"),
     )
@@ -416,7 +417,9 @@ class Config:
             following = written.get("extends")
         for file, written in reversed(files):
             data = written.get("data", {})
-            merged["data"] = overrides.merged(merged["data"], data, f"{file}: data")
+            # What `replace: true` leaves out is known and not there, as if it were null.
+            left = dict.fromkeys(merged["data"])
+            merged["data"] = left | overrides.merged(merged["data"], data, f"{file}: data")
             merged["limits"] |= written.get("limits", {})
             merged["block"] = written.get("block", merged["block"])
             merged["stack"] = written.get("stack", merged.get("stack"))
