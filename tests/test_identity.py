@@ -470,7 +470,11 @@ def test_an_extending_scale_overrides_what_it_writes_and_nothing_else(project):
 
 def test_smoke_is_demo_with_two_epochs_two_seeds_and_128_images(graph):
     demo, smoke = graph("demo"), graph("smoke")
-    assert list(smoke.experiments) == list(demo.experiments)
+    # Two of pretrain-basin's draws run everything, and no triangle fits in two epochs.
+    again = ("transfer_own_2", "transfer_own_source_2", "transfer_own_3", "transfer_own_source_3")
+    left = {name for name in demo.experiments if name.startswith(again)}
+    left |= {"transfer_own_0_triangles", "transfer_own_1_triangles"}
+    assert list(smoke.experiments) == [name for name in demo.experiments if name not in left]
     for name in smoke.experiments:
         runs = smoke.runs(name)
         assert bool(runs) == bool(demo.runs(name)), name

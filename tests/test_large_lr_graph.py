@@ -86,8 +86,9 @@ def test_at_paper_scale_three_regimes_fine_tunes_the_same_runs_and_goes_on_from_
     graph = graph_at("paper")
     assert set(runs_of(graph, "lr_finetuned_main")) <= set(runs_of(graph, "finetune_m3"))
     before = {run.parent.id for run in graph.runs("sphere_resnet_c10_long")}
-    # Three of its ELRs are left of what the paper plots, three right of it.
-    assert len(before & set(runs_of(graph, "lr_pretrained_main"))) == 3 * 13
+    # Three of its twenty ELRs are right of what the paper plots.
+    assert len(before) == 3 * 20
+    assert len(before & set(runs_of(graph, "lr_pretrained_main"))) == 3 * 17
 
 
 @pytest.mark.parametrize("scale", ["demo", "small", "paper"])
@@ -106,7 +107,7 @@ def test_the_lines_are_between_the_ends_of_the_smallest_and_the_largest_plotted_
 ):
     graph = graph_at(scale)
     for name, probe in graph.probes.items():
-        if name.startswith("paths_") and probe.roles["ft_low"] and "vit" not in name:
+        if name.startswith("paths_") and probe.roles.get("ft_low") and "vit" not in name:
             rates = {role: defaultdict(set) for role in ("ft_low", "ft_high")}
             for role, found in rates.items():
                 for run, _ in probe.roles[role]:
