@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -135,14 +134,14 @@ def _loaded(place: str) -> Any:
 
             return load_file(place)
         return torch.load(place, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"it asks for {asked[1]}" if asked else str(error).splitlines()[0].rstrip(". ")
-        raise UserError(
-            f"{place}: not read: it holds more than tensors: {what}; save its state dict alone"
-        ) from None
     except Exception as error:  # readers raise what they like over damaged bytes
         lines = str(error).splitlines() or [type(error).__name__]
+        if type(error).__name__ == "UnpicklingError":  # torch's own refusal; no pickle is read here
+            asked = re.search(r"GLOBAL (\S+)", str(error))
+            what = f"it asks for {asked[1]}" if asked else lines[0].rstrip(". ")
+            raise UserError(
+                f"{place}: not read: it holds more than tensors: {what}; save its state dict alone"
+            ) from None
         raise UserError(f"{place}: not a checkpoint that torch reads: {lines[0]}") from None
 
 
