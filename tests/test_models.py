@@ -336,6 +336,22 @@ def test_layers_are_torch_layers_applied_to_each_network(networks):
         assert_near(global_average_pool(x)[n], x[n].mean((2, 3)))
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 8])
+@pytest.mark.parametrize("size", [7, 8])
+def test_a_strided_filter_of_one_pixel_is_that_of_the_library(channels, size):
+    # In double precision: the library's own float32 kernel corrupts memory on CPUs with AVX2 only.
+    shapes, noise = ((1, 5, channels, size, size), (1, 6, channels, 1, 1)), seeded(5)
+    x, weight = (torch.randn(each, generator=noise).double().requires_grad_() for each in shapes)
+    ours, theirs = conv2d(x, weight, stride=2)[0], F.conv2d(x[0], weight[0], stride=2)
+    assert_near(ours, theirs)
+    for mine, expected in zip(
+        torch.autograd.grad(ours.square().sum(), (x, weight)),
+        torch.autograd.grad(theirs.square().sum(), (x, weight)),
+        strict=True,
+    ):
+        assert_near(mine, expected)
+
+
 @pytest.mark.parametrize("pixels", [(), (6, 6)], ids=["vectors", "images"])
 @pytest.mark.parametrize("affine", [False, True])
 @pytest.mark.parametrize("networks", [1, 3])
