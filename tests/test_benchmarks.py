@@ -19,6 +19,7 @@ TARGET = "results/tiny/tables/lines.parquet"
 ENTRIES = {
     "compaction": ("--steps 10 --repeats 1", rf"Word PTB .*: +{NUMBER} times as fast"),
     "contrastive": ("--batch 4 --size 8 --k 2 --repeats 1", rf"median ratio {NUMBER}"),
+    "dry_run": ("--target results/smoke/all --repeats 1", rf"a job adds {NUMBER} ms"),
     "gpu": (
         "--device cpu --tiny --only VGG16 --out gpu.json",
         rf"VGG16 k=6: 2 side by side: {NUMBER} steps of one a second, {NUMBER} times as fast",

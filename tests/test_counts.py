@@ -1,7 +1,6 @@
 """The runs of all ten papers at the papers' own scale, against what their pages list."""
 
 import json
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -595,11 +594,9 @@ def test_the_other_papers_experiments_are_absent_at_reduced_scales(scale, commit
     assert not {Path(e.file).stem for e in graph.experiments.values()} & files
 
 
-def test_ten_papers_expand_to_packs_within_three_seconds(committed):
-    begin = time.process_time()
+def test_ten_papers_expand_to_packs(committed):
     graph = Graph(Config(committed), "paper")
-    runs, packs = len(graph.owned[0]), len(graph.packs)
-    seconds = time.process_time() - begin
-    print(f"{runs} runs, {packs} packs in {seconds:.2f} s")
-    assert runs > 20_000
-    assert seconds < 3
+    assert len(graph.owned[0]) > 20_000
+    packed = [run.id for pack in graph.packs.values() for run in pack.runs]
+    assert len(packed) == len(set(packed))
+    assert set(packed) <= set(graph.owned[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -586,16 +585,6 @@ def test_the_graph_is_expanded_without_torch_and_pandas():
     packs, heavy = run_python(EXPAND).splitlines()
     assert int(packs) > 0
     assert heavy == "[]"
-
-
-def test_the_graph_and_the_configuration_import_in_under_a_third_of_a_second():
-    code = """
-import time
-begun = time.process_time()
-import refigure.graph.config, refigure.graph.lookups
-print(time.process_time() - begun)
-"""
-    assert statistics.median(float(run_python(code)) for _ in range(3)) < 0.3
 
 
 def test_looking_whether_a_module_is_there_imports_nothing_heavy():
