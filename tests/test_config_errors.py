@@ -375,6 +375,34 @@ CASES = {
         packs,
         [SPHERE, f"{PT}.points.pt", "a point is one of", "epcoh"],
     ),
+    "a point of two kinds": (
+        edit(f"{PT}.scales.demo.points", {"pt": {"replace": True, "epoch": 5, "fraction": 0.5}}),
+        packs,
+        [SPHERE, f"{PT}.points.pt", "a point is one of", "'epoch': 5, 'fraction': 0.5"],
+    ),
+    "a point whose kind is null": (
+        edit(f"{PT}.scales.demo.points", {"pt": {"replace": True, "fraction": None}}),
+        packs,
+        [SPHERE, f"{PT}.points.pt", "a point is one of", "'fraction': None"],
+    ),
+    "an average with two ends": (
+        edit(f"{PT}.scales.demo.points", {"pt": {"average": {"count": 2, "from": 5, "to": 9}}}),
+        packs,
+        [SPHERE, f"{PT}.points.pt.average", "one of from, to is needed"],
+    ),
+    "an average of steps over epochs": (
+        edit(
+            f"{PT}.scales.demo.points",
+            {"pt": {"average": {"count": 2, "every": 1, "steps": 3, "to": 9}}},
+        ),
+        packs,
+        [SPHERE, f"{PT}.points.pt.average", "steps stands in place of every"],
+    ),
+    "a mode of what is not best": (
+        edit(f"{PT}.scales.demo.points", {"pt": {"epoch": 5, "mode": "max"}}),
+        packs,
+        [SPHERE, f"{PT}.points.pt", "mode is a key of a point that is best, got epoch"],
+    ),
     "a point that is a number": (
         edit(f"{PT}.scales.demo.points", {"pt": 40}),
         packs,
@@ -389,6 +417,16 @@ CASES = {
         edit(f"{PT}.record", {"train": {"every": {"epoch": 1}}}),
         packs,
         [SPHERE, f"{PT}.record.train.every", "a clock is one of", "epoch"],
+    ),
+    "a clock of two units": (
+        edit(f"{PT}.record", {"train": {"every": {"epochs": 1, "steps": 5}}}),
+        packs,
+        [SPHERE, f"{PT}.record.train.every", "a clock is one of", "'steps': 5"],
+    ),
+    "a trailing clock of epochs": (
+        edit(f"{PT}.record", {"train": {"every": {"epochs": 1, "trailing": 5}}}),
+        packs,
+        [SPHERE, f"{PT}.record.train.every", "trailing is a key of a clock that is log"],
     ),
     "a clock that stands still": (
         edit(f"{PT}.record", {"train": {"every": {"epochs": 0}}}),

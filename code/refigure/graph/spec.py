@@ -461,63 +461,75 @@ def _stop(written: Any, where: str) -> dict[str, Any] | None:
     return stop
 
 
+POINT_KINDS = ("average", "best", "epoch", "event", "fraction")
+"""The keys of `Point` of which one says what the point is."""
+
+
 def resolve_point(written: Any, epochs: int, where: str) -> dict[str, Any]:
     """A point's definition with every number written out, which is also the key it is kept under.
 
     Args:
-        written: `{epoch: 200}` or `{epoch: last}`; `{fraction: 0.25}` of the run's epochs;
-            `{average: {count, every, from}}` (every in epochs; `to` in place of `from` counts
-            backwards from there, and may count in `steps` in place of `every`);
-            `{best, mode}`; `{event: name, ...}`.
+        written: the keys of a `Point`; an event's own stand beside it.
         epochs: of the run, which `last` stands for.
+
+    Raises:
+        UserError: an unknown key, two kinds of point, or an epoch outside the run.
     """
     keys = Keys(written, where)
-    if "epoch" in keys.mapping:
-        point: dict[str, Any] = {"epoch": _epoch(keys.take("epoch"), epochs, where)}
-    elif "fraction" in keys.mapping:
-        part = keys.take("fraction", float)
-        if not 0 <= part <= 1:
-            raise UserError(f"{where}: fraction must be from 0 to 1, got {part}")
-        point = {"epoch": round(part * epochs)}
-    elif "steps" in Keys(keys.mapping.get("average"), f"{where}.average").mapping:
-        inner = Keys(keys.take("average", dict), f"{where}.average")
-        point = {"average": {key: inner.take(key, int) for key in ("count", "steps")}}
-        point["average"]["to"] = _epoch(inner.take("to"), epochs, where)
-        inner.done()
-        if min(point["average"].values()) < 1:
-            raise UserError(f"{where}: count, steps and to must be positive: {point['average']}")
-    elif "average" in keys.mapping:
-        inner = Keys(keys.take("average", dict), f"{where}.average")
-        count, every = inner.take("count", int), inner.take("every", int, 1)
-        if "to" in inner.mapping:
-            last = _epoch(inner.take("to"), epochs, where)
-            first = last - (count - 1) * every
-        else:
-            first = _epoch(inner.take("from"), epochs, where)
-        inner.done()
-        point = {"average": {"count": count, "every": every, "from": first}}
-        if count < 1 or every < 1:
-            raise UserError(f"{where}: count and every must be positive: {point['average']}")
-        if first < 0 or first + (count - 1) * every > epochs:
-            raise UserError(f"{where}: averages epochs outside 0 to {epochs}: {point['average']}")
-    elif "best" in keys.mapping:
-        point = {"best": keys.take("best", str), "mode": keys.take("mode", str, "min")}
-        if point["mode"] not in ("min", "max"):
-            raise UserError(f"{where}.mode: unknown value '{point['mode']}'; known: max, min")
-    elif "event" in keys.mapping:
+    kinds = [kind for kind in POINT_KINDS if keys.mapping.get(kind) is not None]
+    if len(kinds) != 1:
+        raise UserError(
+            f"{where}: a point is one of {', '.join(POINT_KINDS)}, got {dict(keys.mapping)}"
+        )
+    kind = kinds[0]
+    if kind == "event":
         name = keys.take("event", str)
-        rest = {key: keys.take(key) for key in list(keys.mapping) if key != "event"}
+        rest = {key: value for key, value in keys.mapping.items() if key != "event"}
         event = settings("event", {"name": name, **rest}, where)
-        point = {"event": event.pop("name"), **event}
+        return {"event": event.pop("name"), **event}
+    point = read(Point, keys.mapping, where)
+    if kind != "best" and "mode" in keys.mapping:
+        raise UserError(f"{where}: mode is a key of a point that is best, got {kind}")
+    if kind == "best":
+        return {"best": point.best, "mode": point.mode}
+    if kind == "average":
+        return {"average": _average(point.average, epochs, f"{where}.average")}
+    if kind == "fraction":
+        if not 0 <= point.fraction <= 1:
+            raise UserError(f"{where}: fraction must be from 0 to 1, got {point.fraction}")
+        return {"epoch": round(point.fraction * epochs)}
+    epoch = _epoch(point.epoch, epochs, where)
+    if epoch < 0:
+        raise UserError(f"{where}: epoch must not be negative, got {epoch}")
+    if epoch > epochs:
+        raise UserError(f"{where}: epoch {epoch} is after the run's last, {epochs}")
+    return {"epoch": epoch}
+
+
+def _average(written: Any, epochs: int, where: str) -> dict[str, int]:
+    """The numbers of an `Average`: of epochs from the first on, or of steps up to the last."""
+    mean = read(Average, written, where)
+    if (mean.start is None) == (mean.to is None):
+        raise UserError(f"{where}: one of from, to is needed, got {dict(written)}")
+    if mean.steps is not None:
+        if mean.to is None or "every" in written:
+            raise UserError(f"{where}: steps stands in place of every, with to: {dict(written)}")
+        to = _epoch(mean.to, epochs, where)
+        if min(mean.count, mean.steps, to) < 1:
+            raise UserError(f"{where}: count, steps and to must be positive: {dict(written)}")
+        if to > epochs:
+            raise UserError(f"{where}: averages epochs outside 0 to {epochs}: {dict(written)}")
+        return {"count": mean.count, "steps": mean.steps, "to": to}
+    if mean.count < 1 or mean.every < 1:
+        raise UserError(f"{where}: count and every must be positive: {dict(written)}")
+    span = (mean.count - 1) * mean.every
+    if mean.to is None:
+        first = _epoch(mean.start, epochs, where)
     else:
-        known = ("average", "best", "epoch", "event", "fraction")
-        raise UserError(f"{where}: a point is one of {', '.join(known)}, got {dict(keys.mapping)}")
-    keys.done()
-    if point.get("epoch", 0) < 0:
-        raise UserError(f"{where}: epoch must not be negative, got {point['epoch']}")
-    if point.get("epoch", 0) > epochs:
-        raise UserError(f"{where}: epoch {point['epoch']} is after the run's last, {epochs}")
-    return point
+        first = _epoch(mean.to, epochs, where) - span
+    if first < 0 or first + span > epochs:
+        raise UserError(f"{where}: averages epochs outside 0 to {epochs}: {dict(written)}")
+    return {"count": mean.count, "every": mean.every, "from": first}
 
 
 def _epoch(written: Any, epochs: int, where: str) -> int:
@@ -525,19 +537,22 @@ def _epoch(written: Any, epochs: int, where: str) -> int:
 
 
 def resolve_clock(written: Any, where: str) -> dict[str, Any]:
-    """When a recorder measures: `{epochs: n}`, `{steps: n}` or `{log: n, trailing: m}`.
+    """When a recorder measures, by the one unit that the keys of a `Clock` name.
 
-    `log: n` means n epochs a decade, evenly on the log scale; `trailing: m` adds every m-th epoch
-    of the last quarter. The initial state and the end are always measured.
+    Raises:
+        UserError: an unknown key, two units or none, or a number below 1.
     """
-    keys = Keys(written, where)
-    for unit in ("epochs", "steps", "log"):
-        if unit in keys.mapping:
-            clock = {unit: keys.take(unit, int)}
-            if unit == "log":
-                clock["trailing"] = keys.take("trailing", int, None)
-            keys.done()
-            if clock[unit] < 1:
-                raise UserError(f"{where}.{unit} must be positive, got {clock[unit]}")
-            return clock
-    raise UserError(f"{where}: a clock is one of epochs, log, steps, got {dict(keys.mapping)}")
+    mapping = Keys(written, where).mapping
+    units = [unit for unit in ("epochs", "log", "steps") if unit in mapping]
+    if len(units) != 1:
+        raise UserError(f"{where}: a clock is one of epochs, log, steps, got {dict(mapping)}")
+    clock, unit = read(Clock, mapping, where), units[0]
+    if clock.trailing is not None and unit != "log":
+        raise UserError(f"{where}: trailing is a key of a clock that is log, got {unit}")
+    found = {unit: getattr(clock, unit)} | ({"trailing": clock.trailing} if unit == "log" else {})
+    for key, value in found.items():
+        if value is None and key == "trailing":
+            continue
+        if value is None or value < 1:
+            raise UserError(f"{where}.{key} must be positive, got {value}")
+    return found
