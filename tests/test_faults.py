@@ -21,7 +21,9 @@ from refigure.errors import UserError
 from refigure.explain.timing import Times
 from refigure.files import alone
 from refigure.graph.reading import NAME, check_name
+from refigure.graph.steps import PACK_FILES
 from refigure.machine.locks import release_dead
+from refigure.machine.scratch import keep_trained
 from tiny import checkout
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -110,6 +112,40 @@ def test_a_pack_that_snakemake_deletes_for_a_clock_is_not_trained_again(shop, tm
     assert "2 of 2 networks adopted" in log
     assert {name: (pack / name).read_bytes() for name in held} == held
     assert not (root / "scratch/tiny" / pack.name).exists()
+
+
+def test_accepted_packs_whose_times_change_are_taken_up_and_not_trained_again(shop, tmp_path):
+    """Results copied without their times, and data above the size whose content is compared."""
+    root = Path(shutil.copytree(shop, tmp_path / "copied"))
+    packs = root / "results/tiny/packs"
+    held = {path: path.read_bytes() for path in packs.glob("*/*") if path.suffix != ".json"}
+    behind = time.time() - 86_400
+    for path in packs.glob("*/*"):
+        os.utime(path, (behind, behind))
+    words = ("-c", "1", "--max-checksum-file-size", "0")
+    done = called(root, *words, "--", TABLE)
+    assert done.returncode == 0, done.stderr
+    [pack] = packs.iterdir()
+    log = root / f"results/tiny/logs/train/{pack.name}.log"
+    assert "2 of 2 networks adopted" in log.read_text(encoding="utf-8")
+    assert {path: path.read_bytes() for path in held} == held
+    assert not (root / "scratch/tiny" / pack.name).exists()
+    done = called(root, *words, "-f", "--", str((pack / "run.json").relative_to(root)))
+    assert done.returncode == 0, done.stderr
+    assert "adopted" not in log.read_text(encoding="utf-8")  # who asks by force is given it
+
+
+def test_a_pack_that_cannot_be_kept_costs_a_line(tmp_path, capsys):
+    for name in PACK_FILES:
+        path = tmp_path / "results/tiny/packs/x" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (tmp_path / "scratch").write_text("no folder")
+    assert keep_trained(tmp_path, [("tiny", "x"), ("tiny", "not there")]) == []
+    assert capsys.readouterr().err.count("not kept") == 1
+    (tmp_path / "scratch").unlink()
+    [part] = keep_trained(tmp_path, [("tiny", "x")])
+    assert {path.name: path.read_text() for path in part.iterdir()} == {n: n for n in PACK_FILES}
 
 
 # ---------------------------------------------------------------------- names

@@ -90,7 +90,7 @@ def test_a_wrong_table_is_one_line_naming_the_file(written, text, said):
 @pytest.fixture
 def judged(project):
     """The sample paper with published numbers for its claim."""
-    project.edit("papers/sample.claims.c1.decide", "tables.toy.holds")
+    project.edit("papers/sample.claims.c1.decide", "claims.three_regimes.better_within_r1")
     (project.root / "config/published").mkdir(exist_ok=True)
     project.write("published/sample.csv", GAIN.format(gain=1.9, error=0.1))
     published = {"tables": {"lines": "sample.csv"}, "source": "table 2"}
