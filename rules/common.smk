@@ -31,7 +31,7 @@ from refigure.explain.ledger import Ledger
 from refigure.graph.lookups import graph_of
 from refigure.machine.locks import alone, release_dead
 from refigure.machine.scheduling import lift_limit
-from refigure.machine.scratch import clear_accepted, keep_trained
+from refigure.machine.scratch import check_links, clear_accepted, keep_trained
 from refigure.graph.reading import NAME
 from refigure.graph.steps import NAMES, Steps, resolve
 
@@ -216,6 +216,7 @@ def check_requested():
 if Path.cwd().resolve() != ROOT.resolve():
     refuse(f"--directory {Path.cwd()}: results lie in the checkout; leave the option out")
 
+looked_up(check_links)(ROOT)
 check_requested()
 
 # Kept open while this Snakemake runs; the jobs that it starts elsewhere lock nothing.

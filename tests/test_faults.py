@@ -114,6 +114,25 @@ def test_a_pack_that_snakemake_deletes_for_a_clock_is_not_trained_again(shop, tm
     assert not (root / "scratch/tiny" / pack.name).exists()
 
 
+def test_results_and_scratch_may_be_links_and_one_to_nothing_is_one_line(shop, tmp_path):
+    root, there = Path(shutil.copytree(shop, tmp_path / "linked")), tmp_path / "disk"
+    (root / "scratch").mkdir(exist_ok=True)
+    for name in ("results", "scratch"):
+        shutil.move(root / name, there / name)
+        (root / name).symlink_to(there / name)
+    done = called(root, "-n", "--", TABLE)
+    assert done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr
+    (root / TABLE).unlink()
+    done = called(root, "-c", "1", "--", TABLE)
+    assert done.returncode == 0, done.stderr
+    assert (there / TABLE).is_file() and (root / "results").is_symlink()
+    shutil.rmtree(there / "scratch")
+    done = called(root, "-n", "--", TABLE)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("refigure: ")]
+    assert lines == [f"refigure: scratch is a link to {there}/scratch, where no folder is"]
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+
+
 def test_accepted_packs_whose_times_change_are_taken_up_and_not_trained_again(shop, tmp_path):
     """Results copied without their times, and data above the size whose content is compared."""
     root = Path(shutil.copytree(shop, tmp_path / "copied"))

@@ -8,8 +8,24 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from refigure.errors import UserError
 from refigure.explain.staleness import Records
 from refigure.graph.steps import PACK_FILES
+
+
+def check_links(root: Path) -> None:
+    """Refuse links in place of `results/` and `scratch/` that lead to nothing.
+
+    Links are fine, to another disk for example; but a folder cannot be made below such a one, and
+    what Snakemake would say of that names neither the link nor where it leads.
+
+    Raises:
+        UserError: names the link and what it leads to.
+    """
+    for name in ("results", "scratch"):
+        path = root / name
+        if path.is_symlink() and not path.is_dir():
+            raise UserError(f"{name} is a link to {os.readlink(path)}, where no folder is")
 
 
 def keep_trained(root: Path, packs: Iterable[tuple[str, str]]) -> list[Path]:
