@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import http.server
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from refigure.data.sources import digest_of
 from refigure.data.text import texts
 from refigure.errors import UserError
 from refigure.explain.timing import Times
-from refigure.files import alone
+from refigure.files import alone, socket_folder
 from refigure.graph.reading import NAME, check_name
 from refigure.graph.steps import PACK_FILES
 from refigure.machine.locks import release_dead
@@ -50,7 +51,9 @@ def called(folder: Path, *words: str, **changed: str | None) -> subprocess.Compl
 def shop(tmp_path_factory) -> Path:
     """A tiny checkout with one table built, by nothing but its own files."""
     root = checkout(tmp_path_factory.mktemp("faults") / "shop")
-    done = called(root, "-c", "1", "--", TABLE, PATH="/usr/bin:/bin", PYTHONPATH=None)
+    # As a queue starts a job that passes no environment on: no HOME, no locale, no path to Python.
+    nothing = dict.fromkeys(os.environ)
+    done = called(root, "-c", "1", "--", TABLE, **{**nothing, "PATH": "/usr/bin:/bin"})
     assert done.returncode == 0, done.stderr
     return root
 
@@ -149,9 +152,31 @@ def test_accepted_packs_whose_times_change_are_taken_up_and_not_trained_again(sh
     assert "2 of 2 networks adopted" in log.read_text(encoding="utf-8")
     assert {path: path.read_bytes() for path in held} == held
     assert not (root / "scratch/tiny" / pack.name).exists()
+    # The table was made anew, and that of the other had no environment at all.
+    assert (root / TABLE).read_bytes() == (shop / TABLE).read_bytes()
     done = called(root, *words, "-f", "--", str((pack / "run.json").relative_to(root)))
     assert done.returncode == 0, done.stderr
     assert "adopted" not in log.read_text(encoding="utf-8")  # who asks by force is given it
+
+
+def test_results_copied_without_times_but_with_snakemake_s_records_are_up_to_date(shop, tmp_path):
+    root = Path(shutil.copytree(shop, tmp_path / "copied", copy_function=shutil.copyfile))
+    done = called(root, "-n", "--", TABLE)
+    assert done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_what_snakemake_says_of_a_target_behind_config_is_explained(shop):
+    done = called(shop, "-n", "--config", "scale=tiny", "sample")
+    [said] = re.findall("Unparsable value: '[a-z-]+'", done.stderr)
+    page = (ROOT / "docs/snakemake-says.md").read_text(encoding="utf-8")
+    assert done.returncode != 0 and said.replace("sample", "three-regimes") in page
+
+
+def test_a_temporary_folder_with_a_long_path_is_not_for_sockets():
+    short, long = "/tmp/x", "/" + 150 * "t"
+    assert socket_folder(short) == short and socket_folder(long) == "/tmp"
+    assert socket_folder("/" + 50 * "\u00e9") == "/tmp"  # a letter, and two bytes of the address
+    assert socket_folder("/" + 50 * "e") == "/" + 50 * "e"
 
 
 def test_a_pack_that_cannot_be_kept_costs_a_line(tmp_path, capsys):
