@@ -124,7 +124,7 @@ def test_the_command_writes_the_verdict_with_its_source(judged, monkeypatch):
 
 def test_a_table_that_is_not_there_and_a_scale_of_that_name_are_one_line(judged):
     judged.edit("papers/sample.claims.c1.published.tables", {"lines": "sampel.csv"})
-    with pytest.raises(UserError, match=r"claims\.c1\.published: tables\.lines: no file"):
+    with pytest.raises(UserError, match=r"claims\.c1\.published\.tables\.lines: no file"):
         judged.graph().claims("sample")
     judged.write("scales/published.yaml", "extends: demo\n")
     with pytest.raises(UserError, match="another name"):
