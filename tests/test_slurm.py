@@ -1,7 +1,7 @@
 """Slurm: what its queue would be silent about, by a pretended one; and a real one where it runs.
 
-The real one is started by `.ci/start_slurm`; `REFIGURE_SLURM` names a folder with Snakemake's
-plugin for it, which is kept out of the environment of the other tests.
+The real one is started by `.ci/start_slurm`, and `REFIGURE_SLURM` says that it was. Snakemake's
+plugin for it is kept out of the environment of other tests: `REFIGURE_PLUGINS` names its folder.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import errno
 import fcntl
 import hashlib
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
@@ -29,7 +29,7 @@ from refigure.machine.locks import alone, release_dead
 from refigure.training.jobs import devices
 from tiny import checkout, edit, run
 
-PLUGIN = os.environ.get("REFIGURE_SLURM", "")
+PLUGINS = os.environ.get("REFIGURE_PLUGINS", "")
 
 
 @pytest.fixture
@@ -243,15 +243,10 @@ def test_a_log_from_before_a_job_was_started_says_nothing_of_it(tmp_path):
 # ---------------------------------------------------------------------- a real one
 
 
-def _there() -> bool:
-    """Whether a controller answers and the plugin is at hand."""
-    if not (PLUGIN and shutil.which("sinfo")):
-        return False
-    told = slurm.said("sinfo", "--noheader", "--format=%P %G")
-    return told is not None and "gpu gpu:2" in told.stdout
-
-
-real = pytest.mark.skipif(not _there(), reason="no Slurm: .ci/start_slurm and REFIGURE_SLURM")
+real = pytest.mark.skipif(
+    not (PLUGINS and os.environ.get("REFIGURE_SLURM")),
+    reason="REFIGURE_SLURM: no Slurm was started",
+)
 LONG = ("epochs: 3", "epochs: 400")
 
 
@@ -297,12 +292,14 @@ def until(happens, what: str, last_s: float = 90.0):
 @real
 @pytest.mark.xdist_group("slurm")
 def test_a_real_queue(tmp_path):
+    there = slurm.said("sinfo", "--noheader", "--format=%P %G")
+    assert there is not None and "urgent gpu:2" in there.stdout, "is it that of .ci/start_slurm?"
     root, local = lab(tmp_path / "cluster"), lab(tmp_path / "local")
-    target = "results/tiny/figures/sample/fig1.pdf"
-    run(local, sys.executable, "-m", "snakemake", "-c", "2", "--", target)
+    targets = ["results/tiny/figures/sample/fig1.pdf", "results/tiny/claims/sample/c1.json"]
+    run(local, sys.executable, "-m", "snakemake", "-c", "2", "--", *targets)
     environment = {
         **os.environ,
-        "PYTHONPATH": f"{root / 'code'}:{PLUGIN}",
+        "PYTHONPATH": f"{root / 'code'}:{PLUGINS}",
         "OMP_NUM_THREADS": "1",
     }
     words = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm", "--"]
@@ -310,7 +307,7 @@ def test_a_real_queue(tmp_path):
     def started(log: str) -> subprocess.Popen:
         with (tmp_path / log).open("w") as stream:
             return subprocess.Popen(
-                [*words, target], cwd=root, env=environment, stdout=stream, stderr=stream
+                [*words, *targets], cwd=root, env=environment, stdout=stream, stderr=stream
             )
 
     def listed(*states: str) -> list[slurm.Queued]:
@@ -364,6 +361,8 @@ def test_a_real_queue(tmp_path):
     assert "goes on from" in logs or "adopted" in logs
     assert numbers(root) == numbers(local)
     assert {one.comment.split("_")[1] for one in slurm.jobs_of(root)} == {"train"}
-    again = subprocess.run([*words[:-1], "-n", "--", target], cwd=root, env=environment,
+    places = [re.search(r"Partition=(\w+)", shown(one.id))[1] for one in slurm.jobs_of(root)]
+    assert places.count("main") == 1  # the network that starts from another asks for no GPU
+    again = subprocess.run([*words[:-1], "-n", "--", *targets], cwd=root, env=environment,
                            capture_output=True, text=True)  # fmt: skip
     assert "Nothing to be done" in again.stdout + again.stderr
