@@ -21,6 +21,7 @@ from refigure.graph.config import Config
 from refigure.models.torchvision_nets import torchvision_net
 from refigure.streams import generator
 from refigure.training.jobs import checkpoints
+from refigure.training.jobs.renaming import renamed
 from refigure.training.networks import stream_of
 
 EXPERIMENTS = """
@@ -249,6 +250,47 @@ def test_torchvision_s_state_dict_is_a_point_of_ours(resnet, tmp_path):
     state = torchvision.models.swin_t(num_classes=7).state_dict()
     found = checkpoints.as_point(state, swin, "swin_t", "a.pt", True)
     assert set(found) == {name for name, group in swin.groups.items() if group != "head"}
+
+
+def as_authors(name: str, *, timm: bool) -> str:
+    """A name of torchvision's Swin in Swin's own code, or in timm."""
+    name = name.replace("mlp.0.", "mlp.fc1.").replace("mlp.3.", "mlp.fc2.")
+    for ours, theirs in (
+        ("features.0.0.", "patch_embed.proj."),
+        ("features.0.2.", "patch_embed.norm."),
+    ):
+        name = name.replace(ours, theirs)
+    stage = re.fullmatch(r"features\.(\d)\.(.+)", name)
+    if stage is None:
+        return name.replace("head.", "head.fc.") if timm else name
+    number, rest = int(stage[1]), stage[2]
+    if number % 2:
+        return f"layers.{number // 2}.blocks.{rest}"
+    return f"layers.{number // 2 - (not timm)}.downsample.{rest}"
+
+
+@pytest.mark.parametrize("timm", [False, True])
+def test_a_state_under_the_names_of_swins_authors_is_torchvision_s(timm):
+    swin = torchvision_net(3, 32, 7, architecture="swin_t")
+    state = torchvision.models.swin_t(num_classes=7).state_dict()
+    theirs = {as_authors(name, timm=timm): value for name, value in state.items()}
+    theirs["layers.0.blocks.1.attn_mask"] = torch.zeros(64, 49, 49)
+    assert "layers.0.blocks.0.mlp.fc1.weight" in theirs
+    assert ("layers.3.downsample.norm.weight" in theirs) == timm
+    found = checkpoints.as_point(theirs, swin, "swin_t", "a.pt", False)
+    expected = checkpoints.as_point(state, swin, "swin_t", "a.pt", False)
+    assert set(found) == set(expected) == set(swin.groups)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_timm_s_swin_gives_the_logits_of_torchvision_s():
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    theirs = timm.create_model("swin_tiny_patch4_window7_224", num_classes=7).eval()
+    ours = torchvision.models.swin_t(num_classes=7).eval()
+    ours.load_state_dict(renamed(theirs.state_dict()), strict=False)
+    images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(ours(images), theirs(images))
 
 
 def test_a_pickle_that_runs_code_runs_none(resnet, tmp_path):

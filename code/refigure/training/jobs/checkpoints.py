@@ -18,6 +18,7 @@ from refigure.files import alone
 from refigure.graph.experiments import Run
 from refigure.models.layers import Model
 from refigure.streams import generator
+from refigure.training.jobs.renaming import renamed
 
 MOMENTS = {"running_mean": "mean", "running_var": "variance"}
 COUNTER = "num_batches_tracked"
@@ -172,7 +173,8 @@ def as_point(
     """A state dict as a point of a model, after every name and shape.
 
     Args:
-        values: by the names of the module: parameters, `LAYER.running_mean` and `running_var`.
+        values: by the names of the module, or those of `renaming`: parameters,
+            `LAYER.running_mean` and `running_var`.
         name: of the model, for messages.
         place: of the file, which begins a message.
         headless: whether the last layer is left out, whatever its shape; it may be missing.
@@ -180,6 +182,7 @@ def as_point(
     Raises:
         UserError: it is not the state of such a network: one line.
     """
+    values = renamed(values)
     drawn = model.initial(generator("shapes", "body"), generator("shapes", "head"))
     head = {key for key, group in model.groups.items() if group == "head"}
     shapes = {key: tuple(value.shape) for key, value in drawn.items()}
