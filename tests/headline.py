@@ -23,7 +23,7 @@ from test_workflow import clone
 
 ROOT = Path(__file__).resolve().parents[1]
 SCALE = "headline_smoke"
-LIMITS = {"epochs": 2, "train": 128, "test": 128}
+LIMITS = {"epochs": 2, "train": 256, "test": 128}
 CLASSES = {"cifar10": 10, "cifar100": 100}
 POOLED = (
     "images10",
