@@ -178,6 +178,8 @@ def page(kept: Mapping[str, Any]) -> str:
         *_wrapped(
             "Each specification estimates what its paper costs, some of them for one"
             " seed. The ratio is of ours, divided by our seeds where theirs is one, to that."
+            " pretrain-basin's says 150 to 420; its networks, of ImageNet's size, are not counted"
+            " here."
         ),
         "",
         "| paper | estimate | it assumes | ours | seeds | ratio |",

@@ -129,7 +129,7 @@ def check_queue():
         slurm.check(kinds, executor.get_status_command())
     except UserError as error:
         refuse(error)
-    WATCH = slurm.Watch(ROOT)
+    WATCH = slurm.Watch(ROOT, executor=executor)
     WATCH.start()
 
 

@@ -1,7 +1,7 @@
 """Slurm: what its queue would be silent about, by a pretended one; and a real one where it runs.
 
-The real one is started by `.ci/start_slurm`; `REFIGURE_SLURM` names a folder with Snakemake's
-plugin for it, which is kept out of the environment of the other tests.
+The real one is started by `.ci/start_slurm`, and `REFIGURE_SLURM` says that it was. Snakemake's
+plugin for it is kept out of the environment of other tests: `REFIGURE_PLUGINS` names its folder.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import errno
 import fcntl
 import hashlib
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,7 +29,7 @@ from refigure.machine.locks import alone, release_dead
 from refigure.training.jobs import devices
 from tiny import checkout, edit, run
 
-PLUGIN = os.environ.get("REFIGURE_SLURM", "")
+PLUGINS = os.environ.get("REFIGURE_PLUGINS", "")
 
 
 @pytest.fixture
@@ -161,11 +162,48 @@ def test_the_watch_tells_what_waits_in_vain_what_was_preempted_and_what_failed(c
         " '/root/.cache' (.snakemake/slurm_logs/rule_train/x/9.log)",
     ]
     assert {"scancel 7", "scontrol requeue 8"} <= set(cluster.asked())
+
+
+class Plugin:
+    """What waits for jobs, as Snakemake's executors do."""
+
+    def __init__(self, *ids: str):
+        self.lock = threading.Lock()
+        self.active_jobs = [SimpleNamespace(external_jobid=id_) for id_ in ids]
+        self.ended: list[tuple[str, str]] = []
+
+    def report_job_error(self, info):
+        self.ended.append((info.external_jobid, "failed"))
+
+    def report_job_success(self, info):
+        self.ended.append((info.external_jobid, "look at its files"))
+
+
+def test_nothing_is_waited_for_that_cannot_be_put_back_or_that_the_queue_has_forgotten(cluster):
+    lines: list[str] = []
+    plugin = Plugin("8", "9", "10")
     cluster.answers("scontrol", "", "echo 'Requested operation not supported' >&2; exit 1")
-    lines.clear()
+    watch = slurm.Watch(cluster.root, lines.append, plugin)
+    running = row(cluster.root, 9, "RUNNING") + row(cluster.root, 10, "RUNNING")
+    cluster.answers("squeue", row(cluster.root, 8, "PREEMPTED") + running)
     watch.look()
     watch.look()
+    assert plugin.ended == [("8", "failed")]
     assert len(lines) == 1 and "cannot be put back (Requested operation not supported)" in lines[0]
+    lines.clear()
+    cluster.answers("squeue", "", "exit 1")  # silence says nothing of jobs
+    watch.look()
+    assert not lines
+    cluster.answers("squeue", row(cluster.root, 10, "RUNNING"))
+    asks = plugin.active_jobs
+    plugin.active_jobs = []  # so it is while the plugin itself asks for states
+    watch.look()
+    plugin.active_jobs = asks
+    watch.look()
+    watch.look()
+    assert plugin.ended[1:] == [("9", "look at its files")]
+    assert lines == ["Slurm job 9 (train) is in the queue no more: it has ended"]
+    assert [one.external_jobid for one in plugin.active_jobs] == ["10"]
 
 
 def test_without_locks_of_the_file_system_a_start_and_a_choice_of_device_go_well(
@@ -205,15 +243,10 @@ def test_a_log_from_before_a_job_was_started_says_nothing_of_it(tmp_path):
 # ---------------------------------------------------------------------- a real one
 
 
-def _there() -> bool:
-    """Whether a controller answers and the plugin is at hand."""
-    if not (PLUGIN and shutil.which("sinfo")):
-        return False
-    told = slurm.said("sinfo", "--noheader", "--format=%P %G")
-    return told is not None and "gpu gpu:2" in told.stdout
-
-
-real = pytest.mark.skipif(not _there(), reason="no Slurm: .ci/start_slurm and REFIGURE_SLURM")
+real = pytest.mark.skipif(
+    not (PLUGINS and os.environ.get("REFIGURE_SLURM")),
+    reason="REFIGURE_SLURM: no Slurm was started",
+)
 LONG = ("epochs: 3", "epochs: 400")
 
 
@@ -259,12 +292,14 @@ def until(happens, what: str, last_s: float = 90.0):
 @real
 @pytest.mark.xdist_group("slurm")
 def test_a_real_queue(tmp_path):
+    there = slurm.said("sinfo", "--noheader", "--format=%P %G")
+    assert there is not None and "urgent gpu:2" in there.stdout, "is it that of .ci/start_slurm?"
     root, local = lab(tmp_path / "cluster"), lab(tmp_path / "local")
-    target = "results/tiny/figures/sample/fig1.pdf"
-    run(local, sys.executable, "-m", "snakemake", "-c", "2", "--", target)
+    targets = ["results/tiny/figures/sample/fig1.pdf", "results/tiny/claims/sample/c1.json"]
+    run(local, sys.executable, "-m", "snakemake", "-c", "2", "--", *targets)
     environment = {
         **os.environ,
-        "PYTHONPATH": f"{root / 'code'}:{PLUGIN}",
+        "PYTHONPATH": f"{root / 'code'}:{PLUGINS}",
         "OMP_NUM_THREADS": "1",
     }
     words = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm", "--"]
@@ -272,7 +307,7 @@ def test_a_real_queue(tmp_path):
     def started(log: str) -> subprocess.Popen:
         with (tmp_path / log).open("w") as stream:
             return subprocess.Popen(
-                [*words, target], cwd=root, env=environment, stdout=stream, stderr=stream
+                [*words, *targets], cwd=root, env=environment, stdout=stream, stderr=stream
             )
 
     def listed(*states: str) -> list[slurm.Queued]:
@@ -281,11 +316,38 @@ def test_a_real_queue(tmp_path):
     def trained() -> list[Path]:
         return list((root / "scratch").rglob("*.state"))
 
+    def two(state: str) -> list[slurm.Queued]:
+        return until(lambda: len(listed(state)) == 2 and listed(state), f"two jobs {state}")
+
+    def preempt() -> None:
+        urgent = slurm.said("sbatch", "--parsable", "-p", "urgent", "--gpus=2", "--wrap", "true")
+        until(lambda: "COMPLETED" in shown(urgent.stdout.strip()), "an urgent job")
+
+    def shown(id_: str) -> str:
+        return slurm.said("scontrol", "show", "job", id_).stdout
+
+    def told(text: str) -> bool:
+        return text in (tmp_path / "first").read_text()
+
     first = started("first")
-    both = until(lambda: len(listed("RUNNING")) == 2 and listed("RUNNING"), "two jobs side by side")
-    shown = [slurm.said("scontrol", "show", "job", one.id).stdout for one in both]
-    assert all("Partition=gpu" in text for text in shown)
+    both = two("RUNNING")
+    assert all("Partition=gpu" in shown(one.id) for one in both)
     until(lambda: len(trained()) >= 2, "two states")
+    # A job of a higher tier takes both GPUs: Slurm puts both jobs back. It would hold them back for
+    # two minutes. One goes on in a partition where it is cancelled the next time.
+    preempt()
+    assert {one.id for one in two("PENDING")} == {one.id for one in both}
+    kept, moved = (one.id for one in both)
+    slurm.said("scontrol", "update", f"JobId={kept}", "StartTime=now")
+    slurm.said("scontrol", "update", f"JobId={moved}", "Partition=spare", "StartTime=now")
+    two("RUNNING")
+    preempt()
+    until(lambda: told(f"Slurm job {moved} (train) was preempted, and is put back"), "a line of it")
+    assert not told(f"job {kept} (train) was preempted") and first.poll() is None
+    for one in two("PENDING"):
+        slurm.said("scontrol", "update", f"JobId={one.id}", "StartTime=now")
+    assert {one.id for one in two("RUNNING")} == {kept, moved}
+    assert all("Restarts=2" in shown(one) for one in (kept, moved))
     slurm.said("scancel", "--signal=TERM", "--full", both[0].id)
     until(lambda: {one.id for one in listed("RUNNING")} - {one.id for one in both}, "another try")
     first.send_signal(signal.SIGKILL)
@@ -299,6 +361,8 @@ def test_a_real_queue(tmp_path):
     assert "goes on from" in logs or "adopted" in logs
     assert numbers(root) == numbers(local)
     assert {one.comment.split("_")[1] for one in slurm.jobs_of(root)} == {"train"}
-    again = subprocess.run([*words[:-1], "-n", "--", target], cwd=root, env=environment,
+    places = [re.search(r"Partition=(\w+)", shown(one.id))[1] for one in slurm.jobs_of(root)]
+    assert places.count("main") == 1  # the network that starts from another asks for no GPU
+    again = subprocess.run([*words[:-1], "-n", "--", *targets], cwd=root, env=environment,
                            capture_output=True, text=True)  # fmt: skip
     assert "Nothing to be done" in again.stdout + again.stderr

@@ -260,21 +260,29 @@ class Watch:
     """Looks at the queue now and then, and says in a line what the plugin waits for in silence.
 
     A job that Slurm cancelled to make room (`PreemptMode=CANCEL`) counts as alive for the plugin,
-    which waits for it for ever: it is put back into the queue, and goes on from its state. A job
-    that can never start is cancelled, so that it fails. Of one that failed, the end of what Slurm
-    kept of its output is shown, where the rule's own log may be empty.
+    which waits for it for ever: it is put back into the queue, and goes on from its state; where
+    Slurm refuses that, it has failed, and Snakemake's next attempt goes on. A job that can never
+    start is cancelled, so that it fails. One that squeue has forgotten has ended, as where the
+    plugin could not ask for longer than Slurm remembers; the plugin would wait for that too. Of one
+    that failed, the end of what Slurm kept of its output is shown, where the rule's own log may be
+    empty.
 
     Args:
         root: folder that the jobs are submitted from.
         say: takes a line.
+        executor: the plugin's, which is told how such jobs ended; None: nobody is.
     """
 
-    def __init__(self, root: Path, say: Callable[[str], None] | None = None):
+    def __init__(
+        self, root: Path, say: Callable[[str], None] | None = None, executor: Any | None = None
+    ):
         self.root = root
+        self.executor = executor
         self.say = say or (lambda line: print(f"refigure: {line}", file=sys.stderr, flush=True))
         self.told: set[tuple[str, str]] = {
             (one.id, one.state) for one in jobs_of(root) or () if one.over
         }
+        self.seen: dict[str, Queued] = {}
 
     def start(self, pause_s: float = 20.0) -> None:
         """Look again and again in a thread that ends with this process."""
@@ -289,7 +297,14 @@ class Watch:
 
     def look(self) -> None:
         """Look once."""
-        for one in jobs_of(self.root) or ():
+        listed = jobs_of(self.root)
+        if listed is None:
+            return
+        self.seen |= {one.id: one for one in listed}
+        for id_ in self.seen.keys() - {one.id for one in listed}:
+            if self._ended(id_, well=True):  # the files say whether it did
+                self.say(f"{self.seen[id_].words} is in the queue no more: it has ended")
+        for one in listed:
             about = one.state if one.over else f"{one.state} {one.reason}"
             if (one.id, about) in self.told:
                 continue
@@ -309,13 +324,33 @@ class Watch:
         done = said("scontrol", "requeue", one.id)
         if done is not None and not done.returncode:
             self.say(f"{one.words} was preempted, and is put back into the queue")
-        elif (one.id, one.state) not in self.told:
+        elif self._ended(one.id, well=False):
             self.told.add((one.id, one.state))
             why = _line(done.stderr) if done else "no answer"
             self.say(
-                f"{one.words} was preempted and cannot be put back ({why}): Ctrl-C, then the same"
-                " command again, goes on from its state"
+                f"{one.words} was preempted and cannot be put back ({why}): it counts as failed,"
+                " and the next attempt goes on from its state"
             )
+
+    def _ended(self, id_: str, well: bool) -> bool:
+        """Tell the plugin that a job has ended, unless it is just asking for states itself.
+
+        Args:
+            well: Snakemake looks for the job's files then, and takes it as failed without them.
+
+        Returns:
+            Whether it waited for it.
+        """
+        if self.executor is None:
+            return False
+        with self.executor.lock:
+            waits = [one for one in self.executor.active_jobs if one.external_jobid == id_]
+            for one in waits:
+                self.executor.active_jobs.remove(one)
+        tell = self.executor.report_job_success if well else self.executor.report_job_error
+        for one in waits:
+            tell(one)
+        return bool(waits)
 
 
 _CHATTER = re.compile(
