@@ -327,20 +327,30 @@ def test_the_exponent_of_an_exact_power_law_is_found(power):
     assert claims.fit_exponent(elrs, 7 * (2 - elrs) ** -power) == pytest.approx(power, abs=0.02)
 
 
+def test_times_that_span_less_than_a_decade_determine_no_exponent():
+    # Those of the demo: the fit puts ELR* beside the last of them and finds a power of 0.2.
+    slow = {5e-3: [14, 14, 13], 8e-3: [16, 13, 16], 1e-2: [18, 19, 17], 1.2e-2: [48, 41, 50]}
+    finding = claims.slow_border(times(slow), exponent=0.5, span=10)
+    assert finding.verdict == UNDECIDED
+    assert "times span a factor of 3.39, less than 10" in finding.reason
+
+
 def test_the_published_times_hold():
-    finding = claims.slow_border(times(PUBLISHED | {4e-4: [np.nan] * 3}), exponent=0.5)
+    finding = claims.slow_border(times(PUBLISHED | {4e-4: [np.nan] * 3}), exponent=0.5, span=10)
     assert finding.verdict == HOLDS
     assert finding.numbers["exponent"].value > 1
 
 
 def test_times_that_do_not_grow_fail():
     falling = {elr: [100 - 10 * place, 101 - 10 * place] for place, elr in enumerate(PUBLISHED)}
-    assert claims.slow_border(times(falling), exponent=0.5).verdict == FAILS
+    assert claims.slow_border(times(falling), exponent=0.5, span=10).verdict == FAILS
 
 
 def test_a_run_slower_than_the_cap_is_not_taken_for_one_that_diverged():
-    without = claims.slow_border(times(PUBLISHED), exponent=0.5)
-    capped = claims.slow_border(times(PUBLISHED | {2.2e-4: [30, 30, np.nan]}), exponent=0.5)
+    without = claims.slow_border(times(PUBLISHED), exponent=0.5, span=10)
+    capped = claims.slow_border(
+        times(PUBLISHED | {2.2e-4: [30, 30, np.nan]}), exponent=0.5, span=10
+    )
     assert without.verdict == capped.verdict == HOLDS
     assert without.numbers["exponent"] == capped.numbers["exponent"]
 
@@ -351,10 +361,12 @@ def test_times_that_are_no_power_of_a_distance_have_no_exponent():
 
 
 def test_elrs_at_which_a_seed_did_not_converge_are_left_out():
-    finding = claims.slow_border(times(PUBLISHED | {3.6e-4: [500, np.nan, 600]}), exponent=0.5)
+    finding = claims.slow_border(
+        times(PUBLISHED | {3.6e-4: [500, np.nan, 600]}), exponent=0.5, span=10
+    )
     assert "epochs to converge, ELR 0.00036" not in finding.numbers
     few = dict(list(PUBLISHED.items())[:3])
-    assert claims.slow_border(times(few), exponent=0.5).verdict == UNDECIDED
+    assert claims.slow_border(times(few), exponent=0.5, span=10).verdict == UNDECIDED
 
 
 # ---------------------------------------------------------------------- C7
@@ -498,7 +510,7 @@ def test_empty_tables_are_not_at_this_scale():
         claims.random_walk(regimes, "M1", 0.05, 0.9, 0.3),
         claims.separate_minima(empty, 0),
         claims.mixed_border(regimes, "M1", 0.1, 2),
-        claims.slow_border(empty, 0.5),
+        claims.slow_border(empty, 0.5, 10),
         claims.better_optima(regimes, empty, ["M1"], 0.05),
         claims.conventional(regimes, empty, empty, 0.25, 0.1),
     ]

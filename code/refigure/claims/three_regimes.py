@@ -288,17 +288,20 @@ def random_walk(
     return all_of(*findings)
 
 
-def slow_border(convergence_times: pd.DataFrame, exponent: float) -> Finding:
+def slow_border(convergence_times: pd.DataFrame, exponent: float, span: float) -> Finding:
     """C6: the time to converge grows with the ELR, and faster than a power of the distance to the
     ELR at which it diverges.
 
     Decided on the ELRs at which every seed has converged within the cap; that others have not
     agrees with the claim. The exponent is fitted seed by seed. A run that is slower than the cap
-    has not diverged, so that ELR* is not bounded by it.
+    has not diverged, so that ELR* is not bounded by it. Times that span less than a decade are
+    mostly what training takes far from the border, and an ELR* close to the last of them fits
+    those as well as a true divergence: the exponent is then not determined.
 
     Args:
         convergence_times: of `tables.sphere.convergence_times`.
         exponent: p of epochs ~ (ELR* - ELR)^-p, which must be above this.
+        span: the least ratio of the longest mean time to the shortest for which p is fitted.
     """
     if not len(convergence_times):
         return missing(ABSENT)
@@ -308,6 +311,10 @@ def slow_border(convergence_times: pd.DataFrame, exponent: float) -> Finding:
         return missing("fewer than 4 ELRs converge within the cap")
     name = "epochs to converge, ELR"
     grows = _trend(whole, "elr", "epochs_to_converge", "increasing", 0, name)
+    times = whole.groupby("elr")["epochs_to_converge"].mean()
+    if times.max() < span * times.min():
+        ratio = f"times span a factor of {times.max() / times.min():.3g}"
+        return all_of(grows, missing(f"exponent not determined: {ratio}, less than {span:g}"))
     fitted = [
         fit_exponent(seed["elr"], seed["epochs_to_converge"]) for _, seed in whole.groupby("seed")
     ]
