@@ -167,7 +167,7 @@ def test_results_copied_without_times_but_with_snakemake_s_records_are_up_to_dat
 
 def test_what_snakemake_says_of_a_target_behind_config_is_explained(shop):
     done = called(shop, "-n", "--config", "scale=tiny", "sample")
-    [said] = re.findall("Unparsable value: '[a-z-]+'", done.stderr)
+    [said] = re.findall("Unparsable value: '[a-z-]+'", done.stdout + done.stderr)
     page = (ROOT / "docs/snakemake-says.md").read_text(encoding="utf-8")
     assert done.returncode != 0 and said.replace("sample", "three-regimes") in page
 
