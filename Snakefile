@@ -23,6 +23,7 @@ onstart:
     end_left_jobs()
     check_queue()
     clear_accepted(ROOT)
+    keep_packs()
     lift_limit(workflow)
     record_provenance()
     start_warm()

@@ -31,7 +31,7 @@ from refigure.explain.ledger import Ledger
 from refigure.graph.lookups import graph_of
 from refigure.machine.locks import alone, release_dead
 from refigure.machine.scheduling import lift_limit
-from refigure.machine.scratch import clear_accepted
+from refigure.machine.scratch import check_links, clear_accepted, keep_trained
 from refigure.graph.reading import NAME
 from refigure.graph.steps import NAMES, Steps, resolve
 
@@ -80,6 +80,13 @@ def steps(scale):
     if scale not in SCALES:
         SCALES[scale] = Steps(graph(scale))
     return SCALES[scale]
+
+
+def keep_packs():
+    """Keep the packs that are there of the training jobs to run, unless one is asked for by force."""
+    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name == "train"]
+    if not any(workflow.dag.reason(job).forced for job in jobs):
+        keep_trained(ROOT, [(job.wildcards.scale, job.wildcards.pack) for job in jobs])
 
 
 def start_warm():
@@ -176,9 +183,6 @@ def papers():
 @looked_up
 def is_local(rule):
     """Whether the jobs of a rule run where Snakemake itself runs, and never in a queue."""
-    for name in CONFIG.user["queue"]:
-        if name not in NAMES:
-            refuse(f"config: queue: no rule '{name}', but {', '.join(NAMES)}")
     return rule not in CONFIG.user["queue"]
 
 
@@ -212,6 +216,7 @@ def check_requested():
 if Path.cwd().resolve() != ROOT.resolve():
     refuse(f"--directory {Path.cwd()}: results lie in the checkout; leave the option out")
 
+looked_up(check_links)(ROOT)
 check_requested()
 
 # Kept open while this Snakemake runs; the jobs that it starts elsewhere lock nothing.

@@ -35,7 +35,7 @@ PAPER = {
     "claims": {
         "c1": {
             "statement": "It holds.",
-            "decide": "tables.toy.holds",
+            "decide": "claims.three_regimes.better_within_r1",
             "tables": {"lines": "sample_lines"},
             "figures": ["fig1"],
         }
@@ -44,7 +44,7 @@ PAPER = {
 TABLES = {
     "probes": {
         "sample_probe": {
-            "measure": "measures.sharpness.largest",
+            "measure": "measures.curvature.measure",
             "of": {"end": {"from": "sphere_convnet_c10", "point": "end"}},
             "each": ["elr", "seed"],
             "split": ["seed"],
@@ -53,7 +53,7 @@ TABLES = {
     "tables": {
         "sample_lines": {"runs": {"from": "sphere_convnet_c10", "where": {"seed": 0}}},
         "sample_sharpness": {
-            "compute": "tables.toy.collect",
+            "compute": "tables.sphere.regimes",
             "probes": {"sharpness": "sample_probe"},
             "tables": {"lines": "sample_lines"},
         },

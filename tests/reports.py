@@ -73,7 +73,7 @@ def build(project: Project) -> Graph:
         "fig2": figure(design=True),
         "extra": figure(optional=True),
     }
-    claim = {"decide": "tables.toy.holds", "tables": {"lines": "sample_lines"}}
+    claim = {"decide": "claims.three_regimes.better_within_r1", "tables": {"lines": "sample_lines"}}
     project.edit("papers/sample.figures", figures)
     project.edit("papers/sample.authors", ["A. Author", "B. Author"])
     project.edit("papers/sample.venue", "A venue 2020")

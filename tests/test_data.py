@@ -3,6 +3,8 @@
 import hashlib
 import io
 import tarfile
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +129,35 @@ def test_torchvision_images_come_channels_first(monkeypatch, tmp_path):
     assert raw.test_images.shape == (2, 3, 4, 4)
     assert raw.test_images[0, :, 0, 1].tolist() == [3, 4, 5]
     assert raw.train_images[0, 0, 0, 0] == 1
+
+
+def test_one_job_fetches_images_of_torchvision_and_the_others_wait(monkeypatch, tmp_path):
+    """A download that is seen half done is "corrupted" for torchvision."""
+    fetched = []
+
+    class Slow:
+        def __init__(self, root, train, download):
+            file = Path(root) / "images"
+            if not file.is_file():
+                fetched.append(threading.get_ident())
+                file.write_bytes(b"half")
+                time.sleep(0.3)
+                file.write_bytes(b"whole")
+            if file.read_bytes() != b"whole":
+                raise RuntimeError("File not found or corrupted.")
+            self.classes = ["a"]
+            self.data, self.targets = np.zeros((1, 4, 4, 3), np.uint8), [0]
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", Slow)
+    found = []
+    source = {"kind": "torchvision", "name": "CIFAR10"}
+    jobs = [threading.Thread(target=lambda: found.append(read(source, tmp_path))) for _ in range(3)]
+    for job in jobs:
+        job.start()
+        time.sleep(0.05)
+    for job in jobs:
+        job.join()
+    assert len(found) == 3 and len(fetched) == 1
 
 
 def test_a_failed_download_is_one_line_with_the_folder(monkeypatch, tmp_path):

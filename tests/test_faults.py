@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import http.server
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,9 +20,11 @@ from refigure.data.sources import digest_of
 from refigure.data.text import texts
 from refigure.errors import UserError
 from refigure.explain.timing import Times
-from refigure.files import alone
+from refigure.files import alone, socket_folder
 from refigure.graph.reading import NAME, check_name
+from refigure.graph.steps import PACK_FILES
 from refigure.machine.locks import release_dead
+from refigure.machine.scratch import keep_trained
 from tiny import checkout
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,7 +51,9 @@ def called(folder: Path, *words: str, **changed: str | None) -> subprocess.Compl
 def shop(tmp_path_factory) -> Path:
     """A tiny checkout with one table built, by nothing but its own files."""
     root = checkout(tmp_path_factory.mktemp("faults") / "shop")
-    done = called(root, "-c", "1", "--", TABLE, PATH="/usr/bin:/bin", PYTHONPATH=None)
+    # As a queue starts a job that passes no environment on: no HOME, no locale, no path to Python.
+    nothing = dict.fromkeys(os.environ)
+    done = called(root, "-c", "1", "--", TABLE, **{**nothing, "PATH": "/usr/bin:/bin"})
     assert done.returncode == 0, done.stderr
     return root
 
@@ -110,6 +115,81 @@ def test_a_pack_that_snakemake_deletes_for_a_clock_is_not_trained_again(shop, tm
     assert "2 of 2 networks adopted" in log
     assert {name: (pack / name).read_bytes() for name in held} == held
     assert not (root / "scratch/tiny" / pack.name).exists()
+
+
+def test_results_and_scratch_may_be_links_and_one_to_nothing_is_one_line(shop, tmp_path):
+    root, there = Path(shutil.copytree(shop, tmp_path / "linked")), tmp_path / "disk"
+    (root / "scratch").mkdir(exist_ok=True)
+    for name in ("results", "scratch"):
+        shutil.move(root / name, there / name)
+        (root / name).symlink_to(there / name)
+    done = called(root, "-n", "--", TABLE)
+    assert done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr
+    (root / TABLE).unlink()
+    done = called(root, "-c", "1", "--", TABLE)
+    assert done.returncode == 0, done.stderr
+    assert (there / TABLE).is_file() and (root / "results").is_symlink()
+    shutil.rmtree(there / "scratch")
+    done = called(root, "-n", "--", TABLE)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("refigure: ")]
+    assert lines == [f"refigure: scratch is a link to {there}/scratch, where no folder is"]
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+
+
+def test_accepted_packs_whose_times_change_are_taken_up_and_not_trained_again(shop, tmp_path):
+    """Results copied without their times, and data above the size whose content is compared."""
+    root = Path(shutil.copytree(shop, tmp_path / "copied"))
+    packs = root / "results/tiny/packs"
+    held = {path: path.read_bytes() for path in packs.glob("*/*") if path.suffix != ".json"}
+    behind = time.time() - 86_400
+    for path in packs.glob("*/*"):
+        os.utime(path, (behind, behind))
+    words = ("-c", "1", "--max-checksum-file-size", "0")
+    done = called(root, *words, "--", TABLE)
+    assert done.returncode == 0, done.stderr
+    [pack] = packs.iterdir()
+    log = root / f"results/tiny/logs/train/{pack.name}.log"
+    assert "2 of 2 networks adopted" in log.read_text(encoding="utf-8")
+    assert {path: path.read_bytes() for path in held} == held
+    assert not (root / "scratch/tiny" / pack.name).exists()
+    # The table was made anew, and that of the other had no environment at all.
+    assert (root / TABLE).read_bytes() == (shop / TABLE).read_bytes()
+    done = called(root, *words, "-f", "--", str((pack / "run.json").relative_to(root)))
+    assert done.returncode == 0, done.stderr
+    assert "adopted" not in log.read_text(encoding="utf-8")  # who asks by force is given it
+
+
+def test_results_copied_without_times_but_with_snakemake_s_records_are_up_to_date(shop, tmp_path):
+    root = Path(shutil.copytree(shop, tmp_path / "copied", copy_function=shutil.copyfile))
+    done = called(root, "-n", "--", TABLE)
+    assert done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_what_snakemake_says_of_a_target_behind_config_is_explained(shop):
+    done = called(shop, "-n", "--config", "scale=tiny", "sample")
+    [said] = re.findall("Unparsable value: '[a-z-]+'", done.stderr)
+    page = (ROOT / "docs/snakemake-says.md").read_text(encoding="utf-8")
+    assert done.returncode != 0 and said.replace("sample", "three-regimes") in page
+
+
+def test_a_temporary_folder_with_a_long_path_is_not_for_sockets():
+    short, long = "/tmp/x", "/" + 150 * "t"
+    assert socket_folder(short) == short and socket_folder(long) == "/tmp"
+    assert socket_folder("/" + 50 * "\u00e9") == "/tmp"  # a letter, and two bytes of the address
+    assert socket_folder("/" + 50 * "e") == "/" + 50 * "e"
+
+
+def test_a_pack_that_cannot_be_kept_costs_a_line(tmp_path, capsys):
+    for name in PACK_FILES:
+        path = tmp_path / "results/tiny/packs/x" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (tmp_path / "scratch").write_text("no folder")
+    assert keep_trained(tmp_path, [("tiny", "x"), ("tiny", "not there")]) == []
+    assert capsys.readouterr().err.count("not kept") == 1
+    (tmp_path / "scratch").unlink()
+    [part] = keep_trained(tmp_path, [("tiny", "x")])
+    assert {path.name: path.read_text() for path in part.iterdir()} == {n: n for n in PACK_FILES}
 
 
 # ---------------------------------------------------------------------- names

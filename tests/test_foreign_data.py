@@ -237,6 +237,48 @@ def image(array: np.ndarray, kind: str) -> bytes:
     return stream.getvalue()
 
 
+def test_an_ending_in_capitals_is_read_and_an_empty_class_is_not_there(tmp_path):
+    names = zip(TREE.items(), (".PNG", ".Png", ".png", ".PnG", ".pNG", ".pnG"), strict=True)
+    tree = {name.removesuffix(".png") + ending: content for (name, content), ending in names}
+    folder = unpacked(tmp_path / "capitals", tree)
+    (folder / "things/train/bird").mkdir()
+    found = read_images(folder)
+    assert found.classes == ["cat", "dog"]
+    assert_same(found, read_images(unpacked(tmp_path / "small", TREE)))
+
+
+def smooth() -> Image.Image:
+    """32x32 pixels of slowly changing colours, which JPEG keeps."""
+    x, y = np.meshgrid(np.arange(32), np.arange(32))
+    return Image.fromarray(
+        np.stack([8 * x, 8 * y, 255 - 4 * (x + y)], -1).clip(0, 255).astype("u1")
+    )
+
+
+@pytest.mark.parametrize(("kind", "error"), [("JPEG", 4.0), ("TIFF", 0.0)])
+def test_colours_for_printing_are_the_colours_of_a_screen(tmp_path, kind, error):
+    """CMYK, one image among RGB; the loss of JPEG at quality 95 is a few of 255 in the mean."""
+    stream = io.BytesIO()
+    smooth().convert("CMYK").save(stream, kind, quality=95)
+    plain = io.BytesIO()
+    smooth().save(plain, "PNG")
+    tree = {name: plain.getvalue() for name in TREE}
+    first = min(name for name in tree if "train" in name)
+    tree[first.replace("png", {"JPEG": "jpg", "TIFF": "tif"}[kind])] = stream.getvalue()
+    del tree[first]
+    found = read_images(unpacked(tmp_path / "f", tree)).train_images
+    wanted = np.asarray(smooth()).transpose(2, 0, 1).astype(int)
+    assert np.abs(found[0].astype(int) - wanted).mean() <= error
+    assert (found[1:] == wanted).all()
+
+
+def test_one_bit_is_black_and_white(tmp_path):
+    stream = io.BytesIO()
+    Image.fromarray(np.eye(4) > 0).save(stream, "PNG")
+    found = read_images(unpacked(tmp_path / "f", dict.fromkeys(TREE, stream.getvalue())))
+    assert (found.train_images[0, 0] == 255 * np.eye(4)).all()
+
+
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_grey_of_16_bits_keeps_its_numbers(tmp_path, kind, capsys):
     pixels = (np.arange(16).reshape(4, 4) * 4096 + 7).astype(np.uint16)

@@ -391,6 +391,16 @@ def test_a_cell_that_raises_ends_the_notebook_and_shows_its_own_lines(tmp_path):
     assert "after" not in json.dumps([cell.get("outputs") for cell in kept[-1:]])
 
 
+def test_few_open_files_are_enough_and_a_cell_that_needs_more_says_so(tmp_path):
+    """A kernel took more than 64 for its sockets, and its end had no reason."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))"
+    done = executed(cells(limit, "print(value)"), {"value": 1}, tmp_path / "few")
+    assert done.returncode == 0, done.stderr
+    many = "files = [open('/dev/null') for _ in range(100)]"
+    done = executed(cells(limit, many), {"value": 1}, tmp_path / "many")
+    assert done.returncode == 1 and "Too many open files" in done.stderr
+
+
 HOSTILE = """
 import matplotlib
 matplotlib.rcParams["lines.linewidth"] = 17

@@ -47,7 +47,7 @@ def test_a_table_of_several_stays_where_one_of_them_is_there(project):
 
 
 def test_a_table_whose_grid_is_left_out_is_left_out_too(project):
-    project.edit("sample_lines", {"compute": "tables.toy.collect", "grid": {"of": PT}})
+    project.edit("sample_lines", {"compute": "tables.sphere.regimes", "grid": {"of": PT}})
     graph = few(project, "decay_lr")
     assert graph.lacks(graph.figure("sample", "fig1"))
     assert not few(project, PT).lacks(graph.figure("sample", "fig1"))

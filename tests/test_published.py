@@ -90,7 +90,7 @@ def test_a_wrong_table_is_one_line_naming_the_file(written, text, said):
 @pytest.fixture
 def judged(project):
     """The sample paper with published numbers for its claim."""
-    project.edit("papers/sample.claims.c1.decide", "tables.toy.holds")
+    project.edit("papers/sample.claims.c1.decide", "claims.three_regimes.better_within_r1")
     (project.root / "config/published").mkdir(exist_ok=True)
     project.write("published/sample.csv", GAIN.format(gain=1.9, error=0.1))
     published = {"tables": {"lines": "sample.csv"}, "source": "table 2"}
@@ -124,7 +124,7 @@ def test_the_command_writes_the_verdict_with_its_source(judged, monkeypatch):
 
 def test_a_table_that_is_not_there_and_a_scale_of_that_name_are_one_line(judged):
     judged.edit("papers/sample.claims.c1.published.tables", {"lines": "sampel.csv"})
-    with pytest.raises(UserError, match=r"claims\.c1\.published: tables\.lines: no file"):
+    with pytest.raises(UserError, match=r"claims\.c1\.published\.tables\.lines: no file"):
         judged.graph().claims("sample")
     judged.write("scales/published.yaml", "extends: demo\n")
     with pytest.raises(UserError, match="another name"):

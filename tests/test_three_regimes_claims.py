@@ -226,8 +226,10 @@ def test_a_start_without_a_run_to_compare_with_hides_no_failure():
 # ---------------------------------------------------------------------- C5
 
 
-def walk(cosine, norm, second=0.6, **more):
+def walk(cosine, norm, second=0.6, border=None, **more):
     levels = {1.0: {"regime": 3, "cosine_to_previous": cosine, "effective_gradient_norm": norm}}
+    if border is not None:
+        levels[0.1] = {"regime": 3, "cosine_to_previous": border}
     if second is not None:
         levels[1e-2] = {"regime": 2, "cosine_to_previous": second}
     options = {"distance": 0.05, "bounded": 0.9, "gradient_from": 0.3} | more
@@ -243,6 +245,13 @@ def test_a_bounded_regime_3_an_unbounded_regime_2_and_small_gradients_fail():
     assert walk(0.3, 1e4).verdict == FAILS
     assert walk(0.01, 1e4, second=0.02).verdict == FAILS
     assert walk(0.01, 50.0).verdict == FAILS
+
+
+def test_the_smallest_elr_of_regime_3_lies_on_the_border_and_is_recorded():
+    finding = walk(0.01, 1e4, border=0.5)
+    assert finding.verdict == HOLDS
+    assert "distance between measures, border, ELR 0.1" in finding.numbers
+    assert walk(0.5, 1e4, border=0.01).verdict == FAILS
 
 
 def test_without_regime_2_beside_it_nothing_is_decided():

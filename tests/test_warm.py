@@ -127,19 +127,27 @@ def test_a_module_that_cannot_be_imported_ends_no_job_but_its_own(owner):
     assert waiting.communicate("well")[0] == "well\n" and waiting.returncode == 0
 
 
-def test_a_signal_reaches_the_job_and_a_job_that_dies_of_it_dies_for_its_caller(owner):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_reaches_the_job(owner, number):
     program = (
         "import signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        f"signal.signal({int(number)}, lambda *_: sys.exit(43))\n"
         "print('ready', flush=True)\n"
         "time.sleep(60)"
     )
     job = owner.job(program)
     assert job.stdout.readline() == "ready\n"
-    job.terminate()
-    assert job.wait(20) == 143
+    job.send_signal(number)
+    assert job.wait(50) == 43
+
+
+def test_a_job_that_the_system_kills_dies_for_its_caller_with_a_line(owner):
     job = owner.job("import os; os.kill(os.getpid(), 9)")
-    assert job.wait(20) == -signal.SIGKILL
+    told = job.communicate()[1].splitlines()
+    assert job.returncode == -signal.SIGKILL
+    assert told == [
+        "refigure: do import os; os.kill(os.getpid(), 9): killed by the system; is memory short?"
+    ]
 
 
 def test_a_job_dies_with_its_caller(owner):

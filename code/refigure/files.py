@@ -154,5 +154,5 @@ def socket_folder(temporary: str | None = None) -> str:
     """
     temporary = temporary or tempfile.gettempdir()
     longest = len("/refigure-12345678/jobs")
-    # A socket's path is limited to 107 characters on Linux and 103 on macOS.
-    return temporary if len(temporary) + longest <= 103 else "/tmp"
+    # A socket's path is limited to 107 bytes on Linux and 103 on macOS.
+    return temporary if len(os.fsencode(temporary)) + longest <= 103 else "/tmp"

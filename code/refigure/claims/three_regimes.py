@@ -237,7 +237,8 @@ def random_walk(
     walk, and in regime 2 they are not; gradients are larger than at the start.
 
     The distance is 1 - cos. That the train error is at chance is recorded: by the rule of the
-    regime it cannot lie below, and nothing lies above.
+    regime it cannot lie below, and nothing lies above. The smallest ELR of regime 3 lies on the
+    border, which the grid knows to one step: where larger ones are there it is recorded alone.
 
     Args:
         regimes: of `tables.sphere.regimes`.
@@ -258,10 +259,13 @@ def random_walk(
         )
         for part in (runs, second)
     )
+    border, *inside = _by_rate(runs, "rate", "moved").items()
     findings = [
         within(value, 1 - distance, 1 + distance, name=f"distance between measures, R3, ELR {elr}")
-        for elr, value in _by_rate(runs, "rate", "moved").items()
+        for elr, value in inside or [border]
     ]
+    if inside and border[1] is not None:
+        findings.append(recorded(f"distance between measures, border, ELR {border[0]}", border[1]))
     contrast = _by_rate(second, "rate", "moved")
     findings += [
         below(value, bounded, name=f"distance between measures, R2, ELR {elr}")

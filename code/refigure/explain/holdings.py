@@ -14,6 +14,7 @@ from refigure.files import read_json
 from refigure.graph.experiments import Run
 from refigure.graph.lookups import Graph
 from refigure.graph.packs import Pack, adoptable
+from refigure.graph.steps import PACK_FILES
 
 
 class Holdings:
@@ -46,6 +47,9 @@ class Holdings:
         """The runs of a pack that its job would adopt rather than train."""
         code = self.graph.training_code(pack)
         own = sorted(self.graph.paths.state(pack.name).glob("part-*"))
+        there = self.graph.paths.pack(pack.name)  # kept as its job is run again: machine.scratch
+        if all((there / name).is_file() for name in PACK_FILES):
+            own.append(there)
         held = [*(self._read(folder) for folder in own), *self.former.values()]
         return {
             run.id

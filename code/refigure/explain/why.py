@@ -67,8 +67,8 @@ def _reason(reason: Reason) -> dict[str, Any]:
 def _of_new_pack(
     step: Step, reasons: Sequence[Reason], holdings: Holdings, target: Target
 ) -> list[Reason]:
-    """What makes a pack that is not there another one than those that are."""
-    if not any(reason.kind == "missing" for reason in reasons):
+    """What a pack's job adopts, and what makes one that is not there another than the others."""
+    if not reasons:
         return []
     pack = target.graph.pack(step.names[0])
     taken = holdings.adoptable(pack)
@@ -76,6 +76,8 @@ def _of_new_pack(
     if taken:
         text = f"{len(taken)} of its {counted(len(pack.runs), 'network')} will be adopted"
         found.append(Reason("adopted", text))
+    if not any(reason.kind == "missing" for reason in reasons):
+        return found
     keys: Counter[Change] = Counter()
     for run in pack.runs:
         near = None if run.id in taken else holdings.nearest(run)

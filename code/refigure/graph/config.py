@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,6 +31,20 @@ from refigure.graph.reading import (
 )
 from refigure.graph.spec import digest, without_defaults
 
+RULES = (
+    "prepare",
+    "train",
+    "index",
+    "measure",
+    "table",
+    "figure",
+    "claim",
+    "verdicts",
+    "summary",
+    "report",
+)
+"""The rules whose jobs a scale has."""
+DEVICE = r"auto|cpu|cuda(:[0-9]+)?"
 QUEUE = ("train", "measure")
 """Rules whose jobs a cluster's queue gets; all others run where Snakemake does."""
 PUBLISHED = "published"
@@ -291,6 +306,7 @@ class Scale:
         name, file: of the scale.
         chain: the scales it extends, root first, itself last: overrides apply in this order.
         data: alias -> `{recipe, keys...}`, or None where it has no data at this scale.
+        written_in: alias -> the last file of the chain that writes keys of it.
         limits: `{epochs, train, test, seeds}` that shorten another scale's work.
         block: the most runs a pack holds.
         stack: the most networks of grouped convolutions side by side on a GPU; None: no limit.
@@ -306,6 +322,7 @@ class Scale:
     limits: Mapping[str, int]
     block: int
     resources: Mapping[str, Mapping[str, int]]
+    written_in: Mapping[str, str] = field(default_factory=dict)
     stack: int | None = None
     only: tuple[str, ...] | None = None
     without: tuple[str, ...] = ()
@@ -333,22 +350,36 @@ class Config:
         file = self.folder / "config.yaml"
         if not file.is_file():
             raise UserError(f"{self.root.resolve()} is no checkout: no config/config.yaml (--root)")
-        user = vars(read(ConfigFile, read_yaml(file), "config/config.yaml"))
+        user = vars(read(ConfigFile, read_yaml(file, "config/config.yaml"), "config/config.yaml"))
         user["sources"] = dict(user["sources"])
         local = self.folder / "local.yaml"
         written_in = dict.fromkeys(user["sources"], "config/config.yaml")
+        places = dict.fromkeys(user, "config/config.yaml")
         for where, content in (
-            ("config/local.yaml", read_yaml(local) if local.exists() else {}),
+            ("config/local.yaml", read_yaml(local, "config/local.yaml") if local.exists() else {}),
             ("--config", dict(self.overrides)),
         ):
-            written = read_written(ConfigFile, content, where, but=("papers",))
+            written = read_written(ConfigFile, content, where)
+            if "papers" in written:
+                raise UserError(f"{where}: 'papers' is a key of config/config.yaml alone")
             sources = written.pop("sources", {})
             user |= written
             user["sources"] |= sources
             written_in |= dict.fromkeys(sources, where)
+            places |= dict.fromkeys(written, where)
         for name, source in user["sources"].items():
             check_name(name, f"{written_in[name]}: sources")
             user["sources"][name] = self._source(source, f"{written_in[name]}: sources.{name}")
+        if not re.fullmatch(DEVICE, user["device"]):
+            raise UserError(
+                f"{places['device']}: device must be auto, cpu or cuda[:n], got '{user['device']}'"
+            )
+        for key, kind, known in (("queue", "rule", RULES), ("accepted", "source", user["sources"])):
+            for name in user[key]:
+                if name not in known:
+                    raise UserError(
+                        f"{places[key]}: {key}: unknown {kind} '{name}'{suggest(name, known)}"
+                    )
         return user
 
     def _source(self, written: Any, where: str) -> dict[str, Any] | None:
@@ -392,7 +423,7 @@ class Config:
             UserError: there is no such scale, or it extends itself.
         """
         chain: list[str] = []
-        merged: dict[str, Any] = {"data": {}, "limits": {}, "resources": {}}
+        merged: dict[str, Any] = {"data": {}, "written_in": {}, "limits": {}, "resources": {}}
         merged["block"] = default_of(keys_of(ScaleFile)["block"][1].shape)
         files = []
         following: str | None = name
@@ -412,7 +443,7 @@ class Config:
                 raise UserError(f"config/scales/{following}.yaml: extends itself")
             chain.insert(0, following)
             file = f"config/scales/{following}.yaml"
-            written = read_written(ScaleFile, read_yaml(self.root / file), file)
+            written = read_written(ScaleFile, read_yaml(self.root / file, file), file)
             files.append((file, written))
             following = written.get("extends")
         for file, written in reversed(files):
@@ -420,6 +451,7 @@ class Config:
             # What `replace: true` leaves out is known and not there, as if it were null.
             left = dict.fromkeys(merged["data"])
             merged["data"] = left | overrides.merged(merged["data"], data, f"{file}: data")
+            merged["written_in"] |= dict.fromkeys(data, file)
             merged["limits"] |= written.get("limits", {})
             merged["block"] = written.get("block", merged["block"])
             merged["stack"] = written.get("stack", merged.get("stack"))
@@ -427,14 +459,25 @@ class Config:
                 merged["only"] = None if written["only"] is None else tuple(written["only"])
             merged["without"] = tuple(written.get("without", merged.get("without", ())))
             for stage, asked in written.get("resources", {}).items():
+                if stage not in RULES:
+                    raise UserError(
+                        f"{file}: resources: unknown rule '{stage}'{suggest(stage, RULES)}"
+                    )
                 kept = read_written(Resources, asked, f"{file}: resources.{stage}")
                 merged["resources"][stage] = merged["resources"].get(stage, {}) | kept
+                for key, amount in kept.items():
+                    if amount < 0:
+                        raise UserError(
+                            f"{file}: resources.{stage}.{key} must not be negative, got {amount}"
+                        )
             if merged["block"] < 1:
                 raise UserError(f"{file}: block must be at least 1, got {merged['block']}")
             if merged["stack"] is not None and merged["stack"] < 1:
                 raise UserError(f"{file}: stack must be at least 1, got {merged['stack']}")
-        where = f"config/scales/{name}.yaml: limits"
-        merged["limits"] = read_written(Limits, merged["limits"], where)
+            limits = read_written(Limits, written.get("limits", {}), f"{file}: limits")
+            for key, limit in limits.items():
+                if limit is not None and limit < 1:
+                    raise UserError(f"{file}: limits.{key} must be at least 1, got {limit}")
         return Scale(name, f"config/scales/{name}.yaml", chain, **merged)
 
     def recipe(self, scale: Scale, alias: str, place: str) -> dict[str, Any] | None:
@@ -451,7 +494,7 @@ class Config:
         written = scale.data[alias]
         if written is None:
             return None
-        where = f"{scale.file}: data.{alias}"
+        where = f"{scale.written_in.get(alias, scale.file)}: data.{alias}"
         written = {"name": "images", **Keys(written, where).mapping}
         recipe = settings("recipe", written, where)
         name = recipe.get("source")
@@ -576,7 +619,7 @@ class Config:
         found: dict[str, dict[str, Any]] = {"experiments": {}, "probes": {}, "tables": {}}
         for path in sorted((self.folder / "experiments").glob("*.yaml")):
             file = f"config/experiments/{path.name}"
-            written = vars(read(FamilyFile, read_yaml(path), file))
+            written = vars(read(FamilyFile, read_yaml(path, file), file))
             for kind, known in found.items():
                 for name, entry in written[kind].items():
                     check_name(name, f"{file}: {kind}")
@@ -595,11 +638,13 @@ class Config:
         found = {}
         for slug in self.user["papers"]:
             file = f"config/papers/{slug}.yaml"
+            if slug in found:
+                raise UserError(f"config/config.yaml: papers: '{slug}' is written twice")
             if not (self.root / file).is_file():
                 known = [path.stem for path in (self.folder / "papers").glob("*.yaml")]
                 raise UserError(f"config/config.yaml: papers: no {file}{suggest(slug, known)}")
             check_name(slug, "config/config.yaml: papers")
-            found[slug] = written = read_yaml(self.root / file)
+            found[slug] = written = read_yaml(self.root / file, file)
             read(PaperFile, written, file)
             for kind in ("figures", "claims"):
                 for name in written.get(kind) or {}:

@@ -51,6 +51,8 @@ CASE_KEYS = {
 """What a case may say beside its axes."""
 SOURCED = ("data", "checkpoint")  # axes whose values have no runs where nobody configured a source
 SETS = ("test", "train")
+OWN_COLUMNS = ("experiment", "run", "step", "epoch")
+"""What tables of runs hold beside axes and labels."""
 FINAL = "final"  # in the keys of predictions: the network that a run ends with
 
 
@@ -253,7 +255,7 @@ class Experiment:
         "Rows of axes that change together, each combined with the grid. All have the same axes.",
         [{"lr": 0.1, "wd": 1.0e-4}, {"lr": 0.05, "wd": 1.0e-3}],
         Items("case"),
-        parse=lambda written, place: [dict(Keys(case, place).mapping) for case in written],
+        parse=lambda written, place: _cases(written, place),
     )
     start: Start | None = keyed(
         Nullable(dict),
@@ -390,7 +392,7 @@ def read_experiment(
     """
     where = f"{file}: {name}"
     merged = at_scale(written, chain, where, "base", TOP)
-    if merged.pop("absent", False):
+    if typed(merged.pop("absent", False), bool, f"{where}.absent"):
         return None
     experiment = read(Experiment, merged, where, name=name, file=file, limits=limits)
     for axis, values in experiment.grid.items():
@@ -399,11 +401,27 @@ def read_experiment(
         value = getattr(experiment, key)
         if value is not None and value < 1:
             raise UserError(f"{where}.{key} must be at least 1, got {value}")
+    both = [axis for case in experiment.cases for axis in _axes_of(case) if axis in experiment.grid]
+    if both:
+        raise UserError(f"{where}: axis '{both[0]}' is in its grid and in its cases")
     columns = [sorted(_axes_of(case)) for case in experiment.cases]
     for case in columns:
         if case != columns[0]:
             raise UserError(f"{where}.cases: rows differ in their keys: {columns[0]} and {case}")
     return experiment
+
+
+def _cases(written: list, place: str) -> list[dict[str, Any]]:
+    cases = [dict(Keys(case, place).mapping) for case in written]
+    if not cases:
+        raise UserError(f"{place} must be a list of rows, got []")
+    for index, case in enumerate(cases):
+        if case in cases[:index]:
+            raise UserError(f"{place}: {case} is written twice")
+        for key in ("seeds", "block", "stack"):
+            if case.get(key) is not None and typed(case[key], int, f"{place}.{key}") < 1:
+                raise UserError(f"{place}.{key} must be at least 1, got {case[key]}")
+    return cases
 
 
 def _predictions(written: Any, place: str) -> Kept:
@@ -424,9 +442,9 @@ def _check_values(axis: str, values: Any, where: str) -> None:
 
 
 def _labels(written: Mapping[str, Any], where: str) -> dict[str, Any]:
-    for name, value in written.items():
-        if not isinstance(value, (str, int, float)):
-            raise UserError(f"{where}.{name} must be a text or a number, got {value!r}")
+    for name in written:
+        if name in OWN_COLUMNS:
+            raise UserError(f"{where}: '{name}' is a column that every table of runs has")
     return dict(written)
 
 
@@ -557,7 +575,7 @@ def _seeds(experiment: Experiment) -> list:
 def _count(experiment: Experiment, case: Mapping[str, Any]) -> int:
     if "seed" in (*case, *experiment.grid):
         raise UserError(f"{experiment.where}.cases: 'seeds' and 'seed' are both written")
-    return typed(case["seeds"], int, f"{experiment.where}.cases.seeds")
+    return case["seeds"]
 
 
 def select(
@@ -640,7 +658,7 @@ def _base_spec(experiment: Experiment, origin: Origin, data_of) -> Spec | None:
     written = dict(experiment.base)
     where = f"{experiment.where}.base"
     if "data" in written:
-        written["data"] = data_of(written["data"], where)
+        written["data"] = data_of(typed(written["data"], str, f"{where}.data"), where)
         if written["data"] is None:
             return None
     if origin.parent is None:
@@ -662,7 +680,7 @@ def _with_first_values(written: dict, first: dict[str, Any], where: str, data_of
     written = _thawed(written)
     written.setdefault("seed", 0)
     for axis, value in first.items():
-        path = axis_path(axis, where)
+        path = axis_path(axis, where.removesuffix(".base"))
         if path == ("data",):
             value = data_of(value, where) or "absent"
         target = written

@@ -161,6 +161,20 @@ def outline(modules: Iterable[str]) -> dict[str, str]:
     return {name: _read(name)[0] for name in names}
 
 
+@cache
+def names_of(module: str) -> frozenset[str] | None:
+    """What a module defines or imports by name at its top; None where there is no such module."""
+    if not _path(module).is_file():
+        return None
+    found: set[str] = set()
+    for node in _statements(ast.parse(_path(module).read_text(encoding="utf-8"))):
+        if isinstance(node, (*_FUNCTION, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.ImportFrom):
+            found |= {name.asname or name.name for name in node.names}
+    return frozenset(found)
+
+
 def functions(module: str) -> dict[str, str]:
     """Digests of a module's top-level functions and its classes' methods, by name.
 
@@ -223,6 +237,7 @@ def _digest(value: object) -> str:
 def forget() -> None:
     """Read every module again (tests change files)."""
     _read.cache_clear()
+    names_of.cache_clear()
     closure.cache_clear()
     fingerprint.cache_clear()
     _modules_of.cache_clear()

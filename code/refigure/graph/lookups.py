@@ -13,11 +13,12 @@ from typing import Any
 from refigure.errors import UserError
 from refigure.graph.catalogue import CATALOGUE
 from refigure.graph.config import PUBLISHED, Config
-from refigure.graph.fingerprint import notebook_modules
+from refigure.graph.fingerprint import PACKAGE, names_of, notebook_modules
 from refigure.graph.packs import Pack
 from refigure.graph.paths import Paths
 from refigure.graph.provenance import Provenance
 from refigure.graph.publications import Claim, Publications
+from refigure.graph.reading import suggest
 
 ERROR_RATES = Path("config/error_rates.json")
 """The shares that `benchmarks/verdicts.py` measured, for the report."""
@@ -66,6 +67,8 @@ class Graph(Publications):
         for key in ("predictions", "data"):  # only where written, so that no other probe is stale
             if getattr(probe, key):
                 configured[key] = dict(getattr(probe, key))
+        file, _ = self.config.families["probes"][probe.name]
+        check_function(probe.measure, f"{file}: {probe.name}.measure")
         return Provenance((module_of(probe.measure),), configured)
 
     def table_provenance(self, name: str) -> Provenance:
@@ -87,7 +90,10 @@ class Graph(Publications):
                 role: [[run.experiment, run.id, dict(run.columns)] for run in runs]
                 for role, runs in table.grid.items()
             }
-        module = module_of(table.compute) if table.compute else HISTORIES
+        module = HISTORIES
+        if table.compute:
+            check_function(table.compute, f"{table.file}: {name}.compute")
+            module = module_of(table.compute)
         return Provenance((module, HISTORIES), configured)
 
     def claim_provenance(self, paper: str, name: str) -> Provenance:
@@ -96,6 +102,7 @@ class Graph(Publications):
         configured = {"statement": claim.statement, "decide": claim.decide}
         configured |= {"tables": dict(claim.tables), "options": dict(claim.options)}
         configured |= {"figures": claim.figures, "conditions": claim.conditions}
+        check_function(claim.decide, f"config/papers/{paper}.yaml: claims.{name}.decide")
         return Provenance((module_of(claim.decide), VERDICT), configured)
 
     def claim_files(self, paper: str, name: str) -> dict[str, Path]:
@@ -173,6 +180,23 @@ def graph_of(config: Config, scale: str) -> Graph:
 def module_of(dotted: str) -> str:
     """The module of a function named `tables.sphere.regimes`."""
     return f"refigure.{dotted.rpartition('.')[0]}"
+
+
+def check_function(dotted: str, place: str) -> None:
+    """Refuse the name of a function that there is not, without importing what it rests on.
+
+    Raises:
+        UserError: `place` begins the line, which names the nearest one of its module.
+    """
+    module, name = module_of(dotted), dotted.rpartition(".")[2]
+    known = names_of(module)
+    if known is None:
+        *folder, stem = module.split(".")[1:]
+        stems = [path.stem for path in PACKAGE.joinpath(*folder).glob("[!_]*.py")]
+        raise UserError(f"{place}: no module of function '{dotted}'{suggest(stem, stems)}")
+    if name not in known:
+        others = [one for one in known if not one.startswith("_")]
+        raise UserError(f"{place}: no function '{dotted}'{suggest(name, others)}")
 
 
 def function_of(dotted: str, place: str) -> Any:

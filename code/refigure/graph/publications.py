@@ -13,7 +13,7 @@ from refigure.errors import UserError
 from refigure.graph.catalogue import absent
 from refigure.graph.config import Config
 from refigure.graph.experiments import Run
-from refigure.graph.reading import Each, Items, keyed, read, suggest
+from refigure.graph.reading import Each, Items, Keys, keyed, number, read, suggest
 from refigure.graph.selections import Selections
 
 
@@ -60,7 +60,16 @@ class Figure:
         "axes; notebooks draw them as crosses.",
         {"error": {"value": 28, "tolerance": 0.05, "source": "table 1", "column": "test_error"}},
         Each(dict, "name"),
+        parse=lambda written, place: _numbers(written, place),
     )
+
+
+def _numbers(written: Mapping[str, Any], place: str) -> Mapping[str, Any]:
+    for name, keys in written.items():
+        for key in ("value", "tolerance"):
+            if key in keys:
+                number(keys[key], f"{place}.{name}.{key}")
+    return written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +173,8 @@ class Publications(Selections):
             return self._figures[slug]
         found = {}
         file = f"config/papers/{slug}.yaml"
+        for name in self.paper(slug).get("experiments") or []:
+            self.experiment(name, f"{file}: experiments")
         for name, written in (self.paper(slug).get("figures") or {}).items():
             found[name] = read(Figure, written, f"{file}: figures.{name}", paper=slug, name=name)
             for table in found[name].tables.values():
@@ -333,6 +344,7 @@ class Publications(Selections):
             claim = read(Claim, written, f"{file}: claims.{name}", paper=slug, name=name)
             found[name] = self._placed(claim, f"{file}: claims.{name}")
             self._check_tables(claim, f"{file}: claims.{name}")
+            self._check_thresholds(claim, f"{file}: claims.{name}.options.thresholds")
             for figure in found[name].figures:
                 if figure not in (paper.get("figures") or {}):
                     raise UserError(
@@ -351,6 +363,23 @@ class Publications(Selections):
         for table in claim.tables.values():
             self.table(table, place)
 
+    def _check_thresholds(self, claim: Claim, place: str) -> None:
+        """Refuse a threshold of a scale that there is not: its default would stand for it.
+
+        Raises:
+            UserError: it is of an unknown scale, or no number.
+        """
+        for name, written in Keys(claim.options.get("thresholds"), place).mapping.items():
+            values = written if isinstance(written, Mapping) else {"default": written}
+            for scale, value in values.items():
+                if scale == "source":
+                    continue
+                if scale not in (known := ["default", "source", *self.config.scales]):
+                    raise UserError(
+                        f"{place}.{name}: unknown scale '{scale}'{suggest(scale, known)}"
+                    )
+                number(value, f"{place}.{name}.{scale}")
+
     def _placed(self, claim: Claim, place: str) -> Claim:
         """A claim whose published tables are paths.
 
@@ -361,7 +390,14 @@ class Publications(Selections):
             return claim
         tables = {}
         for argument, file in claim.published.tables.items():
+            where = f"{place}.published.tables"
+            if argument not in claim.tables:
+                near = suggest(argument, claim.tables)
+                raise UserError(f"{where}: '{argument}' is no table of the claim{near}")
             tables[argument] = path = self.config.folder / "published" / file
             if not path.is_file():
-                raise UserError(f"{place}.published: tables.{argument}: no file {path}")
+                known = [one.name for one in (self.config.folder / "published").glob("*.csv")]
+                raise UserError(
+                    f"{where}.{argument}: no file config/published/{file}{suggest(file, known)}"
+                )
         return replace(claim, published=replace(claim.published, tables=tables))

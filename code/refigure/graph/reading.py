@@ -27,18 +27,18 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """The safe loader, which also refuses a key written twice."""
 
 
+class _Refused(Exception):
+    """What YAML takes and a configuration does not, without the name of the file."""
+
+
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
     written = [loader.construct_object(key) for key, _ in node.value if key.value != "<<"]
+    line = node.start_mark.line + 1
     for key in written:
         if not isinstance(key, str):
-            line = node.start_mark.line + 1
-            raise UserError(f"{node.start_mark.name}: key {key!r} is no text (line {line})")
+            raise _Refused(f"key {key!r} is no text (line {line})")
         if written.count(key) > 1:
-            line = node.start_mark.line + 1
-            raise UserError(
-                f"{node.start_mark.name}: key '{key}' is written twice"
-                f" (in the keys from line {line})"
-            )
+            raise _Refused(f"key '{key}' is written twice (in the keys from line {line})")
     loader.flatten_mapping(node)
     return {
         loader.construct_object(key): loader.construct_object(value, deep=True)
@@ -49,26 +49,34 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, name: str = "") -> dict[str, Any]:
     """The mapping in a YAML file.
+
+    Args:
+        name: what messages call the file; without one, its path.
 
     Raises:
         UserError: the file is missing, is not YAML, holds no mapping, or writes a key twice.
     """
+    name = name or str(path)
     try:
         with path.open(encoding="utf-8") as stream:
             content = yaml.load(stream, Loader=_Loader)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        raise UserError(f"{name}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{name}: not readable: {error.strerror}") from None
+    except _Refused as error:
+        raise UserError(f"{name}: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f" (line {mark.line + 1})" if mark else ""
         problem = " ".join(str(getattr(error, "problem", error)).split())
-        raise UserError(f"{path}: not YAML: {problem}{place}") from None
+        raise UserError(f"{name}: not YAML: {problem}{place}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UserError(f"{path}: expected keys and values, got {type(content).__name__}")
+        raise UserError(f"{name}: expected keys and values, got {type(content).__name__}")
     return content
 
 
@@ -102,17 +110,28 @@ def check_name(name: str, where: str) -> None:
     raise UserError(f"{where}: name {name!r} may hold letters, digits, '_', '-' and '.' only{hint}")
 
 
+def under(where: str, key: str) -> str:
+    """The place of a key, as messages name it: `file: key`, and `file: entry.key` further in."""
+    return f"{where}: {key}" if where.endswith(".yaml") or where == "--config" else f"{where}.{key}"
+
+
 def number(value: Any, where: str) -> float:
     """`value` as a float, refusing text: YAML reads 1e-3 as text, 1.0e-3 as a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        hint = ""
-        if isinstance(value, str):
-            with contextlib.suppress(ValueError):
-                hint = f" (YAML reads it as text; write {_as_yaml(float(value))})"
-        raise UserError(f"{where} must be a number, got {value!r}{hint}")
+        raise UserError(f"{where} must be a number, got {value!r}{_meant(value, float)}")
     if not math.isfinite(value):
         raise UserError(f"{where} must be finite, got {value!r}")
     return float(value)
+
+
+def _meant(value: Any, kind: type) -> str:
+    """How to write a number that is a text."""
+    with contextlib.suppress(ValueError, TypeError):
+        found = float(value)
+        if isinstance(value, str) and math.isfinite(found):
+            whole = kind is int and found.is_integer()
+            return f" (YAML reads it as text; write {int(found) if whole else _as_yaml(found)})"
+    return ""
 
 
 def _as_yaml(value: float) -> str:
@@ -121,22 +140,27 @@ def _as_yaml(value: float) -> str:
     return mantissa + ("" if "." in mantissa or not e else ".0") + e + exponent
 
 
-def typed(value: Any, kind: type, where: str) -> Any:
-    """`value` if it is of that kind; an int is taken where a float is asked for."""
+def typed(value: Any, kind: type | tuple[type, ...], where: str) -> Any:
+    """`value` if it is of that kind, or of one of some; an int is taken where a float is asked for.
+
+    Raises:
+        UserError: it is of another: the line names the place, what is asked for, and the value.
+    """
     if kind is float:
         return number(value, where)
-    if kind is int:
-        if isinstance(value, float) and value.is_integer():
-            return int(value)
-        if isinstance(value, str):
-            number(value, where)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UserError(f"{where} must be {_KINDS.get(kind, kind.__name__)}, got {value!r}")
-    return value
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds):
+        return value
+    wanted = " or ".join(_KINDS[one] for one in kinds if one is not int or float not in kinds)
+    hint = _meant(value, kind) if kind is int else ""
+    raise UserError(f"{where} must be {wanted}, got {value!r}{hint}")
 
 
 _KINDS = {
     int: "a whole number",
+    float: "a number",
     str: "a text",
     bool: "true or false",
     dict: "keys and values",
@@ -197,7 +221,7 @@ class Key:
 
     def take(self, keys: Keys, name: str) -> Any:
         """Its value among some keys; the default, or an error, where it is not written."""
-        shape, place = self.shape, f"{keys.where}.{name}"
+        shape, place = self.shape, under(keys.where, name)
         if isinstance(shape, OneOf):
             value = one_of(shape, keys.take(name, object, shape.words[0]), place)
         elif isinstance(shape, Nullable):
@@ -209,7 +233,20 @@ class Key:
             value = keys.take(name, shape)
         else:
             value = keys.take(name, type(shape), copy(shape))
+        self._check_inside(value, place)
         return self.parse(value, place) if self.parse else value
+
+    def _check_inside(self, value: Any, place: str) -> None:
+        """Refuse what a list or mapping may not hold, where that is one type or a few."""
+        kind = getattr(self.inside, "inside", None)
+        if not isinstance(kind, (type, tuple)):
+            return
+        if isinstance(self.inside, Items) and isinstance(value, list):
+            for item in value:
+                typed(item, kind, f"{place}: an item")
+        if isinstance(self.inside, Each) and isinstance(value, Mapping):
+            for name, item in value.items():
+                typed(item, kind, f"{place}.{name}")
 
 
 @dataclass(frozen=True)
@@ -259,26 +296,21 @@ def read(kind: type[Read], mapping: Any, where: str, **given: Any) -> Read:
         UserError: an unknown or missing key, or a value of another type.
     """
     keys = Keys(mapping, where)
+    keys.refuse_others(keys_of(kind))  # first: a key that is missing may be one written wrongly
     values = {field: key.take(keys, name) for name, (field, key) in keys_of(kind).items()}
-    keys.done()
     return kind(**values, **given)
 
 
-def read_written(kind: type, mapping: Any, where: str, but: Iterable[str] = ()) -> dict[str, Any]:
+def read_written(kind: type, mapping: Any, where: str) -> dict[str, Any]:
     """The values of those keys of a dataclass that a mapping writes: no defaults.
-
-    Args:
-        but: keys that may not be written here.
 
     Raises:
         UserError: an unknown key, or a value of another type.
     """
     keys = Keys(mapping, where)
-    known = {name: key for name, (_, key) in keys_of(kind).items() if name not in but}
-    found = {name: key.take(keys, name) for name, key in known.items() if name in keys.mapping}
-    keys.taken = list(known)
-    keys.done()
-    return found
+    known = {name: key for name, (_, key) in keys_of(kind).items()}
+    keys.refuse_others(known)
+    return {name: key.take(keys, name) for name, key in known.items() if name in keys.mapping}
 
 
 def one_of(shape: OneOf, written: Any, where: str) -> Any:
@@ -313,22 +345,24 @@ class Keys:
         self.taken.append(key)
         if key not in self.mapping:
             if default is MISSING:
-                raise UserError(f"{self.where}: key '{key}' is missing")
+                others = [name for name in self.mapping if name not in self.taken]
+                near = difflib.get_close_matches(key, others, n=1, cutoff=0.6)
+                hint = f"; is '{near[0]}' meant for it?" if near else ""
+                raise UserError(f"{self.where}: key '{key}' is missing{hint}")
             return default
         value = self.mapping[key]
         if value is None and default is None:
             return None
         if kind is object:
             return value
-        if isinstance(kind, tuple):
-            if not isinstance(value, kind) or (isinstance(value, bool) and bool not in kind):
-                names = " or ".join(_KINDS.get(k, k.__name__) for k in kind)
-                raise UserError(f"{self.where}.{key} must be {names}, got {value!r}")
-            return value
-        return typed(value, kind, f"{self.where}.{key}")
+        return typed(value, kind, under(self.where, key))
 
     def done(self) -> None:
         """Refuse a key that nobody took."""
+        self.refuse_others(self.taken)
+
+    def refuse_others(self, known: Iterable[str]) -> None:
+        """Refuse a key that is none of these."""
         for key in self.mapping:
-            if key not in self.taken:
-                raise UserError(f"{self.where}: unknown key '{key}'{suggest(key, self.taken)}")
+            if key not in known:
+                raise UserError(f"{self.where}: unknown key '{key}'{suggest(key, known)}")

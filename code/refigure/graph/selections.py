@@ -11,9 +11,9 @@ from typing import Any
 
 from refigure.errors import UserError
 from refigure.graph.config import Config
-from refigure.graph.experiments import Run, select
+from refigure.graph.experiments import FINAL, SETS, Run, select
 from refigure.graph.overrides import at_scale
-from refigure.graph.reading import Each, Key, Keys, Kinds, Nullable, keyed, read, suggest
+from refigure.graph.reading import Each, Items, Key, Keys, Kinds, Nullable, keyed, read, suggest
 from refigure.graph.runs import Runs
 from refigure.graph.spec import canonical, digest
 
@@ -81,9 +81,13 @@ class ProbeKeys:
         [],
         "Axes that tell groups apart: a group holds the runs that agree in them.",
         ["elr", "seed"],
+        Items(str),
     )
     split: list[str] = keyed(
-        [], "Axes that tell jobs apart; with none, one job measures every group.", ["elr"]
+        [],
+        "Axes that tell jobs apart; with none, one job measures every group.",
+        ["elr"],
+        Items(str),
     )
     options: Mapping[str, Any] = keyed(_OPTIONS)
     data: Mapping[str, str] = keyed(_DATA)
@@ -211,13 +215,14 @@ class Selections(Runs):
 
     def _runs_of(self, selections: Any, key: str, place: str) -> dict[str, list[Run]]:
         """Role -> runs, of what a table writes under a key: whole runs, no points of them."""
-        if isinstance(selections, (str, list)) or "from" in selections:
+        alone = isinstance(selections, (str, list)) or bool({"from", "where"} & set(selections))
+        if alone:
             selections = {key: selections}
         found: dict[str, list[Run]] = {}
         for role, selection in selections.items():
             found[role] = []
             for part in selection if isinstance(selection, list) else [selection]:
-                where = f"{place}.{key}.{role}"
+                where = f"{place}.{key}" if alone else f"{place}.{key}.{role}"
                 if isinstance(part, Mapping) and "predictions" in part:
                     raise UserError(f"{where}.predictions: a table reads none; a probe does")
                 found[role] += self._selection(part, where)[0]
@@ -228,6 +233,11 @@ class Selections(Runs):
             written = {"from": written}
         self._check_scales(written, place)
         asked = read(SelectionKeys, at_scale(written, self.scale.chain, place), place)
+        if asked.predictions is not None and asked.predictions not in SETS:
+            raise UserError(
+                f"{place}.predictions: unknown set '{asked.predictions}'"
+                f"{suggest(asked.predictions, SETS)}"
+            )
         names = [asked.source] if isinstance(asked.source, str) else asked.source
         runs = [run for name in names for run in self.runs(name, place)]
         runs = select(runs, asked.where, f"{place}.where", self.scale.limits)
@@ -267,7 +277,10 @@ class Selections(Runs):
                                 point, run.spec.epochs, f"{place}.of.{role}"
                             )
                             points[where] = canonical(definition)
-                        members.append((run, points.get(where)))
+                        at = points.get(where)
+                        members.append((run, at))
+                        if role in predictions:
+                            self._check_kept(run, at, predictions[role], f"{place}.of.{role}")
                 roles[role] = members
             found[name] = Probe(
                 name,
@@ -289,6 +302,19 @@ class Selections(Runs):
                     if axis not in run.columns:
                         raise UserError(f"{place}.split: {run.label} has no axis '{axis}'")
         return found
+
+    def _check_kept(self, run: Run, point: str | None, which: str, place: str) -> None:
+        """Refuse a pool of predictions that a run does not leave.
+
+        Raises:
+            UserError: names the experiment.
+        """
+        if f"{point or FINAL}|{which}" not in self.owned[1][run.id].predictions:
+            at = f" at {point}" if point else ""
+            raise UserError(
+                f"{place}.predictions: '{run.experiment}' keeps none of set '{which}'{at}; add it"
+                " to its `predictions`"
+            )
 
     @cached_property
     def probe_of_part(self) -> dict[str, Probe]:

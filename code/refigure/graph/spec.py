@@ -325,6 +325,7 @@ class Spec:
             else:
                 values[key] = keys.take(key)
         keys.done()
+        _check_sizes(values, where)
         for key in PARTS:
             if values[key] is not None:
                 values[key] = Part(key, values[key])
@@ -404,7 +405,9 @@ class Spec:
             shape = str if key == "data" else PLAIN.get(key)
             if shape is None:
                 raise UserError(f"{where}: '{key}' is no axis: it takes several keys")
-            return key, value_of(shape, value, f"{where}.{axis}")
+            value = value_of(shape, value, f"{where}.{axis}")
+            _check_sizes({key: value}, where)
+            return key, value
         kind, key = path
         written = changed.get(kind) or getattr(self, kind)
         if written is None:
@@ -424,6 +427,12 @@ class Spec:
             value = read({**written, key: value}, f"{where}.{kind}")[key]
         part = written if type(written) is Part else Part(kind, written)
         return kind, part.having(key, value)
+
+
+def _check_sizes(values: Mapping[str, Any], where: str) -> None:
+    for key, least in (("batch", 1), ("epochs", 0)):
+        if values.get(key, least) < least:
+            raise UserError(f"{where}.{key} must be at least {least}, got {values[key]}")
 
 
 @cache
@@ -478,8 +487,9 @@ def resolve_point(written: Any, epochs: int, where: str) -> dict[str, Any]:
     keys = Keys(written, where)
     kinds = [kind for kind in POINT_KINDS if keys.mapping.get(kind) is not None]
     if len(kinds) != 1:
+        near = _near(keys.mapping, POINT_KINDS)
         raise UserError(
-            f"{where}: a point is one of {', '.join(POINT_KINDS)}, got {dict(keys.mapping)}"
+            f"{where}: a point is one of {', '.join(POINT_KINDS)}, got {dict(keys.mapping)}{near}"
         )
     kind = kinds[0]
     if kind == "event":
@@ -504,6 +514,12 @@ def resolve_point(written: Any, epochs: int, where: str) -> dict[str, Any]:
     if epoch > epochs:
         raise UserError(f"{where}: epoch {epoch} is after the run's last, {epochs}")
     return {"epoch": epoch}
+
+
+def _near(written: Mapping[str, Any], kinds: tuple[str, ...]) -> str:
+    """The kind that a key written wrongly is near to."""
+    hints = [suggest(key, kinds) for key in written if key not in kinds]
+    return next((hint for hint in hints if "did you mean" in hint), "")
 
 
 def _average(written: Any, epochs: int, where: str) -> dict[str, int]:
@@ -545,7 +561,8 @@ def resolve_clock(written: Any, where: str) -> dict[str, Any]:
     mapping = Keys(written, where).mapping
     units = [unit for unit in ("epochs", "log", "steps") if unit in mapping]
     if len(units) != 1:
-        raise UserError(f"{where}: a clock is one of epochs, log, steps, got {dict(mapping)}")
+        near = _near(mapping, ("epochs", "log", "steps"))
+        raise UserError(f"{where}: a clock is one of epochs, log, steps, got {dict(mapping)}{near}")
     clock, unit = read(Clock, mapping, where), units[0]
     if clock.trailing is not None and unit != "log":
         raise UserError(f"{where}: trailing is a key of a clock that is log, got {unit}")

@@ -30,7 +30,7 @@ NAMES = {
     "summary": (),
     "report": (),
 }
-"""Rule -> the wildcards that name its job, besides the scale."""
+"""Rule -> the wildcards that name its job, besides the scale; in the order of `config.RULES`."""
 KINDS = {
     "all": "summary",
     "claims": "claim",

@@ -113,6 +113,9 @@ def _hand_over(connection: socket.socket, arguments: list[str]) -> int:
         print("refigure: the warm process ended before this job did", file=sys.stderr)
         return 1
     [status] = _ENDED.unpack(answer)
+    if status == -signal.SIGKILL:
+        what = " ".join(arguments[:3])
+        print(f"refigure: {what}: killed by the system; is memory short?", file=sys.stderr)
     if status < 0:
         with contextlib.suppress(OSError):  # KILL has no handler to be put back
             signal.signal(-status, signal.SIG_DFL)
