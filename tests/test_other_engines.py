@@ -90,7 +90,7 @@ def test_a_training_goes_on_when_its_job_or_snakemake_was_killed(tmp_path):
     first.send_signal(signal.SIGKILL)
     first.wait()
     last = started("last")
-    assert last.wait(timeout=300) == 0, (tmp_path / "last").read_text()[-4000:]
+    assert last.wait(timeout=900) == 0, (tmp_path / "last").read_text()[-4000:]
     logs = "".join(path.read_text() for path in (root / "results/tiny/logs/train").glob("*"))
     assert "goes on from" in logs or "adopted" in logs
     assert numbers(root) == numbers(local)

@@ -280,7 +280,7 @@ def numbers(root: Path) -> dict[str, str]:
     }
 
 
-def until(happens, what: str, last_s: float = 90.0):
+def until(happens, what: str, last_s: float = 600.0):
     """Wait until something is not empty, and return it."""
     end = time.monotonic() + last_s
     while not (found := happens()):
@@ -354,7 +354,7 @@ def test_a_real_queue(tmp_path):
     first.wait()
     assert listed("RUNNING")
     last = started("last")
-    assert last.wait(timeout=180) == 0, (tmp_path / "last").read_text()[-4000:]
+    assert last.wait(timeout=900) == 0, (tmp_path / "last").read_text()[-4000:]
     said = (tmp_path / "last").read_text()
     assert "of a Snakemake that was killed; they write their states" in said
     logs = "".join(path.read_text() for path in (root / "results/tiny/logs/train").glob("*"))
