@@ -177,11 +177,16 @@ def test_a_new_seed_trains_only_its_own_runs(changed):
     # A pack of several seeds is named anew, and adopts all but the new seed's runs.
     runs = [run for name in new for run in after.packs[name].runs if run.id not in had]
     assert {run.spec.seed for run in runs if run.experiment == "sphere_convnet_c10"} == {2}
-    # Of each experiment the third seed that it writes, and no other.
+    # Of each experiment the third seed that it writes, and no other; or the same seeds from a
+    # parent that is new.
     for name in {run.experiment for run in runs}:
         seeds = {run.spec.seed for run in before.runs(name)}
-        (added,) = {run.spec.seed for run in runs if run.experiment == name}
-        assert added not in seeds and len(seeds) == 2
+        of_new = [run for run in runs if run.experiment == name and run.spec.seed not in seeds]
+        (added,) = {run.spec.seed for run in of_new}
+        assert len(seeds) == 2
+        for run in runs:
+            if run.experiment == name and run.spec.seed != added:
+                assert run.parent is not None and run.parent.id not in had
 
 
 def test_neither_cores_nor_warm_processes_change_a_bit(built, tmp_path):
