@@ -538,7 +538,7 @@ def test_a_table_is_made_anew_when_its_function_or_the_names_of_axes_change(grap
 
     before = code()
     assert code() == before
-    assert code(**{"sample_lines.compute": "tables.histories.other"}) != before
+    assert code(**{"sample_lines.compute": "tables.histories.long_arrays"}) != before
     assert code(**{"sample_lines.runs.where": {"seed": 1}}) != before
     carried = {"sample_lines.runs": f"{PT}_ft"}
     renamed = {**carried, f"{PT}_ft.start.carry": {"elr": "first_elr"}}
