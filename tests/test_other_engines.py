@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,12 @@ def test_a_job_runs_until_it_is_cancelled_and_has_failed_then(tmp_path):
 
 def test_a_job_that_was_killed_is_not_waited_for(tmp_path):
     name = submitted(tmp_path, "sleep 600")
-    os.killpg(int(name), signal.SIGKILL)
+    for _ in range(600):  # its group is there a moment after its process is
+        try:
+            os.killpg(int(name), signal.SIGKILL)
+            break
+        except ProcessLookupError:
+            time.sleep(0.1)
     assert ended(tmp_path, name) == "failed"
 
 
