@@ -25,7 +25,7 @@ for name, folder in {"PYTHONPATH": CODE, "PATH": str(Path(sys.executable).parent
 os.environ.pop("REFIGURE_ROOT", None)
 
 from refigure.machine import slurm, warm
-from refigure.graph.config import Config
+from refigure.graph.config import RULES, Config
 from refigure.errors import UserError
 from refigure.explain.ledger import Ledger
 from refigure.graph.lookups import graph_of
@@ -33,7 +33,7 @@ from refigure.machine.locks import alone, release_dead
 from refigure.machine.scheduling import lift_limit
 from refigure.machine.scratch import check_links, clear_accepted, keep_trained
 from refigure.graph.reading import NAME
-from refigure.graph.steps import NAMES, Steps, resolve
+from refigure.graph.steps import Steps, resolve
 
 # One thread a job, and freed memory kept: mapping it anew for each batch costs a tenth of a step.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -229,7 +229,7 @@ ALIVE = None if "--target-jobs" in sys.argv else release_dead(Path(".snakemake")
 @looked_up
 def step_of(rule, wildcards):
     """The job of a rule that some wildcards name."""
-    names = [getattr(wildcards, name) for name in NAMES[rule]]
+    names = [getattr(wildcards, name) for name in RULES[rule]]
     return steps(wildcards.scale).step(rule, *names)
 
 

@@ -31,19 +31,19 @@ from refigure.graph.reading import (
 )
 from refigure.graph.spec import digest, without_defaults
 
-RULES = (
-    "prepare",
-    "train",
-    "index",
-    "measure",
-    "table",
-    "figure",
-    "claim",
-    "verdicts",
-    "summary",
-    "report",
-)
-"""The rules whose jobs a scale has."""
+RULES = {
+    "prepare": ("data",),
+    "train": ("pack",),
+    "index": ("experiment",),
+    "measure": ("part",),
+    "table": ("table",),
+    "figure": ("paper", "figure"),
+    "claim": ("paper", "claim"),
+    "verdicts": ("paper",),
+    "summary": (),
+    "report": (),
+}
+"""Rule whose jobs a scale has -> the wildcards that name a job, besides the scale."""
 DEVICE = r"auto|cpu|cuda(:[0-9]+)?"
 QUEUE = ("train", "measure")
 """Rules whose jobs a cluster's queue gets; all others run where Snakemake does."""

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -90,13 +91,26 @@ def _for_annotations_only(item: ast.stmt) -> bool:
     return getattr(item.test, "id", getattr(item.test, "attr", None)) == "TYPE_CHECKING"
 
 
+class _Module(NamedTuple):
+    """What one look at a module tells.
+
+    Args:
+        digest: of its own code.
+        imports: the modules of the package that it imports.
+        names: what it defines or imports by name.
+    """
+
+    digest: str
+    imports: tuple[str, ...]
+    names: frozenset[str]
+
+
 @cache
-def _read(module: str) -> tuple[str, tuple[str, ...]]:
-    """A module's own digest, and the modules of the package that it imports."""
-    path = _path(module)
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def _read(module: str) -> _Module:
+    tree = ast.parse(_path(module).read_text(encoding="utf-8"))
     text = json.dumps(normalised(tree), separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest(), tuple(sorted(set(_imports(tree))))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return _Module(digest, tuple(sorted(set(_imports(tree)))), frozenset(_names(tree)))
 
 
 def _path(module: str) -> Path:
@@ -127,6 +141,14 @@ def _imports(tree: ast.AST) -> Iterable[str]:
                 yield inner if _path(inner).is_file() else node.module
 
 
+def _names(tree: ast.AST) -> Iterable[str]:
+    for node in _statements(tree):
+        if isinstance(node, (*_FUNCTION, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.ImportFrom):
+            yield from (name.asname or name.name for name in node.names)
+
+
 def is_outside(module: str) -> bool:
     """Whether a module, or a folder it lies in, is outside every fingerprint."""
     parts = module.split(".")
@@ -143,7 +165,7 @@ def closure(module: str) -> frozenset[str]:
         if name in found or is_outside(name) or not _path(name).is_file():
             continue
         found.add(name)
-        waiting.extend(_read(name)[1])
+        waiting.extend(_read(name).imports)
         if name.count(".") > 1:  # importing a module runs its package's __init__.py first
             waiting.append(name.rpartition(".")[0])
     return frozenset(found)
@@ -158,21 +180,12 @@ def fingerprint(modules: tuple[str, ...]) -> str:
 def outline(modules: Iterable[str]) -> dict[str, str]:
     """Module -> digest of its own code, of all that `fingerprint` covers."""
     names = sorted(set().union(*(closure(module) for module in modules)))
-    return {name: _read(name)[0] for name in names}
+    return {name: _read(name).digest for name in names}
 
 
-@cache
 def names_of(module: str) -> frozenset[str] | None:
-    """What a module defines or imports by name at its top; None where there is no such module."""
-    if not _path(module).is_file():
-        return None
-    found: set[str] = set()
-    for node in _statements(ast.parse(_path(module).read_text(encoding="utf-8"))):
-        if isinstance(node, (*_FUNCTION, ast.ClassDef)):
-            found.add(node.name)
-        elif isinstance(node, ast.ImportFrom):
-            found |= {name.asname or name.name for name in node.names}
-    return frozenset(found)
+    """What a module defines or imports by name; None where there is no such module."""
+    return _read(module).names if _path(module).is_file() else None
 
 
 def functions(module: str) -> dict[str, str]:
@@ -237,7 +250,6 @@ def _digest(value: object) -> str:
 def forget() -> None:
     """Read every module again (tests change files)."""
     _read.cache_clear()
-    names_of.cache_clear()
     closure.cache_clear()
     fingerprint.cache_clear()
     _modules_of.cache_clear()

@@ -470,6 +470,8 @@ def _stop(written: Any, where: str) -> dict[str, Any] | None:
     return stop
 
 
+CLOCK_UNITS = ("epochs", "log", "steps")
+"""The keys of `Clock` of which one says when it measures."""
 POINT_KINDS = ("average", "best", "epoch", "event", "fraction")
 """The keys of `Point` of which one says what the point is."""
 
@@ -559,10 +561,12 @@ def resolve_clock(written: Any, where: str) -> dict[str, Any]:
         UserError: an unknown key, two units or none, or a number below 1.
     """
     mapping = Keys(written, where).mapping
-    units = [unit for unit in ("epochs", "log", "steps") if unit in mapping]
+    units = [unit for unit in CLOCK_UNITS if unit in mapping]
     if len(units) != 1:
-        near = _near(mapping, ("epochs", "log", "steps"))
-        raise UserError(f"{where}: a clock is one of epochs, log, steps, got {dict(mapping)}{near}")
+        near = _near(mapping, CLOCK_UNITS)
+        raise UserError(
+            f"{where}: a clock is one of {', '.join(CLOCK_UNITS)}, got {dict(mapping)}{near}"
+        )
     clock, unit = read(Clock, mapping, where), units[0]
     if clock.trailing is not None and unit != "log":
         raise UserError(f"{where}: trailing is a key of a clock that is log, got {unit}")

@@ -12,25 +12,12 @@ from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 
 from refigure.errors import UserError
-from refigure.graph.config import PUBLISHED, Config
+from refigure.graph.config import PUBLISHED, RULES, Config
 from refigure.graph.lookups import Graph, graph_of
 from refigure.graph.provenance import Provenance
 from refigure.graph.reading import suggest
 from refigure.graph.spec import canonical
 
-NAMES = {
-    "prepare": ("data",),
-    "train": ("pack",),
-    "index": ("experiment",),
-    "measure": ("part",),
-    "table": ("table",),
-    "figure": ("paper", "figure"),
-    "claim": ("paper", "claim"),
-    "verdicts": ("paper",),
-    "summary": (),
-    "report": (),
-}
-"""Rule -> the wildcards that name its job, besides the scale; in the order of `config.RULES`."""
 KINDS = {
     "all": "summary",
     "claims": "claim",
@@ -247,11 +234,11 @@ class Steps:
             job = ("claim", rest[1], stem) if len(rest) == 3 else ("verdicts", stem)
         elif kind == "packs":
             job = ("train", rest[1]) if len(rest) == 3 else ()
-        elif NAMES[KINDS[kind]]:
+        elif RULES[KINDS[kind]]:
             job = (KINDS[kind], *rest[1:-1], stem)
         else:
             job = (KINDS[kind],)
-        if not job or len(job) != 1 + len(NAMES[job[0]]):
+        if not job or len(job) != 1 + len(RULES[job[0]]):
             raise UserError(f"target '{file}': no job writes it")
         return self.step(*job)
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
 
 SWIN = "patch_embed.proj.weight"  # is in Swin's own code and in timm's, not in torchvision's
-SWIN_BLOCK = {"mlp.fc1": "mlp.0", "mlp.fc2": "mlp.3"}
+SWIN_OUTSIDE = {
+    "patch_embed.proj.": "features.0.0.",
+    "patch_embed.norm.": "features.0.2.",
+    "head.fc.": "head.",
+}
+SWIN_BLOCK = {"mlp.fc1.": "mlp.0.", "mlp.fc2.": "mlp.3."}
 SWIN_CONSTANTS = ("attn.relative_position_index", "attn_mask")
 
 
@@ -22,29 +27,26 @@ def renamed(values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     if SWIN not in values:
         return values
     after = any(key.startswith("layers.0.downsample.") for key in values)
-    rename = _swin(after)
-    return {rename(key): value for key, value in values.items() if not key.endswith(SWIN_CONSTANTS)}
+    return {
+        _of_swin(key, after): value
+        for key, value in values.items()
+        if not key.endswith(SWIN_CONSTANTS)
+    }
 
 
-def _swin(after: bool) -> Callable[[str], str]:
-    def rename(key: str) -> str:
-        stage = re.fullmatch(r"layers\.(\d+)\.(blocks|downsample)\.(.+)", key)
-        if stage:
-            number, part, rest = int(stage[1]), stage[2], stage[3]
-            if part == "downsample":
-                return f"features.{2 * (number + after)}.{rest}"
-            block, _, inner = rest.partition(".")
-            for theirs, ours in SWIN_BLOCK.items():
-                if inner.startswith(f"{theirs}."):
-                    inner = ours + inner.removeprefix(theirs)
-            return f"features.{2 * number + 1}.{block}.{inner}"
-        for theirs, ours in (
-            ("patch_embed.proj.", "features.0.0."),
-            ("patch_embed.norm.", "features.0.2."),
-            ("head.fc.", "head."),
-        ):
-            if key.startswith(theirs):
-                return ours + key.removeprefix(theirs)
-        return key
+def _of_swin(key: str, after: bool) -> str:
+    stage = re.fullmatch(r"layers\.(\d+)\.(blocks|downsample)\.(.+)", key)
+    if stage is None:
+        return _begun_anew(key, SWIN_OUTSIDE)
+    number, part, rest = int(stage[1]), stage[2], stage[3]
+    if part == "downsample":
+        return f"features.{2 * (number + after)}.{rest}"
+    block, _, inner = rest.partition(".")
+    return f"features.{2 * number + 1}.{block}.{_begun_anew(inner, SWIN_BLOCK)}"
 
-    return rename
+
+def _begun_anew(key: str, beginnings: Mapping[str, str]) -> str:
+    for theirs, ours in beginnings.items():
+        if key.startswith(theirs):
+            return ours + key.removeprefix(theirs)
+    return key
