@@ -361,8 +361,9 @@ COMMANDS = {  # what -> what is spoilt, the command, the line
 @pytest.mark.parametrize("what", COMMANDS)
 def test_a_wrong_command_is_one_line(root, capsys, what):
     spoil, words, expected = COMMANDS[what]
+    asked = words(root)  # before: a configuration that is refused names no pack
     spoil(root)
-    assert expected in refused(root, words(root), capsys)
+    assert expected in refused(root, asked, capsys)
 
 
 def test_a_gpu_that_there_is_not_is_one_line(root, capsys, monkeypatch):
