@@ -108,7 +108,9 @@ def _specs(run: Run, pack: Pack, data: Any, device: torch.device) -> list[Spec]:
     ]
     together = kind == "native" or (kind == "grouped" and device.type == "cuda")
     found = alike if together else [run.spec]
-    return [replace(spec, start=None, stop=None, epochs=1 + REPEATS) for spec in found]
+    # Made-up images may be fewer than a batch, which is then not full.
+    changed = {"start": None, "stop": None, "epochs": 1 + REPEATS, "drop_last": False}
+    return [replace(spec, **changed) for spec in found]
 
 
 def _together(run: Run, pack: Pack, batches: int) -> dict[str, list[dict[str, Any]]]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from refigure.errors import UserError
 from refigure.graph.catalogue import import_entry
 from refigure.graph.spec import Spec
 from refigure.models.layers import Statistics
@@ -97,6 +98,11 @@ class Training:
         self.since = self.beginning.epoch - self.beginning.counted if self.beginning else 0
         self.epochs = self.since + spec.epochs
         self.steps_per_epoch = 1 if spec.full_batch else self.task.batches
+        if not self.steps_per_epoch:
+            raise UserError(
+                f"data {spec.data}: fewer training objects than one batch "
+                f"(batch: {spec.batch}), and drop_last leaves out a batch that is not full"
+            )
         given = self.stack.flat.clone()
         self.optimiser = build_optimiser(self.specs, self.stack)
         self.schedule = import_entry("schedule", spec.schedule["name"]).build(
