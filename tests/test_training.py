@@ -31,6 +31,7 @@ from engine import (
     training,
 )
 from refigure.errors import UserError
+from refigure.graph import catalogue
 from refigure.training.events.calm_end import CalmEnd
 from refigure.training.initial import initial_values
 from refigure.training.jobs.devices import device_of, free_device
@@ -74,6 +75,27 @@ def logits(net, x):
 
 
 # ---------------------------------------------------------------------- recorders
+
+
+def test_the_catalogue_names_what_each_recorder_measures_from_the_start_on():
+    """By it the configuration refuses a best of a column, or an array, that nobody measures."""
+    records = [
+        *RECORDS,
+        {"name": "group_norms", "every": {"epochs": 1}},
+        {"name": "correct", "objects": 8, "held_out": 8, "views": 1, "redrawn": True}
+        | {"every": {"epochs": 1}},
+    ]
+    affine = {"name": "convnet", "k": 2, "norm": "batch_affine"}
+    made = training(spec(model=affine, head=None, optimiser=sgd(0.1)), records=records)
+    made.run()
+    known = [catalogue.measured(record["name"], record) for record in records]
+    columns = set().union(*(found for found, _ in known))
+    assert set(made.history.scalars[0]) == columns | {"chance"}
+    of_pairs = {"correct_second", "correct_redrawn"}
+    assert set(made.history.arrays) == set().union(*(found for _, found in known)) - of_pairs
+    assert (
+        "gradient_norm" not in catalogue.measured("train", {"gradient": False, "squared": False})[0]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +343,7 @@ def test_a_stop_reads_one_loss():
 def test_fewer_objects_than_a_batch():
     small = images(train=18)
     assert training(spec(), data=small).steps_per_epoch == 1
-    with pytest.raises(UserError, match="data tiny: fewer training objects .*batch: 20"):
+    with pytest.raises(UserError, match=r"data tiny: fewer training objects .*batch: 20"):
         training(spec(drop_last=True), data=small)
 
 
