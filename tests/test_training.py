@@ -31,7 +31,7 @@ from engine import (
     training,
 )
 from refigure.errors import UserError
-from refigure.graph import catalogue
+from refigure.graph.catalogue import CATALOGUE
 from refigure.training.events.calm_end import CalmEnd
 from refigure.training.initial import initial_values
 from refigure.training.jobs.devices import device_of, free_device
@@ -88,14 +88,22 @@ def test_the_catalogue_names_what_each_recorder_measures_from_the_start_on():
     affine = {"name": "convnet", "k": 2, "norm": "batch_affine"}
     made = training(spec(model=affine, head=None, optimiser=sgd(0.1)), records=records)
     made.run()
-    known = [catalogue.measured(record["name"], record) for record in records]
-    columns = set().union(*(found for found, _ in known))
+    known = [CATALOGUE["record"][record["name"]] for record in records]
+    columns = {column for one in known for column in one.columns}
     assert set(made.history.scalars[0]) == columns | {"chance"}
-    of_pairs = {"correct_second", "correct_redrawn"}
-    assert set(made.history.arrays) == set().union(*(found for _, found in known)) - of_pairs
-    assert (
-        "gradient_norm" not in catalogue.measured("train", {"gradient": False, "squared": False})[0]
-    )
+    arrays = {array for one in known for array in one.arrays}
+    assert set(made.history.arrays) == arrays - {"correct_second", "correct_redrawn"}  # of pairs
+    keys = {"train": {"gradient": False, "squared": False}, "test": {"recomputed": False}}
+    bare = [{"name": name, **off, "every": {"epochs": 1}} for name, off in keys.items()]
+    fewer = training(spec(), records=bare)
+    fewer.run()
+    always = {
+        column
+        for name in keys
+        for column, key in CATALOGUE["record"][name].columns.items()
+        if not key
+    }
+    assert set(fewer.history.scalars[0]) == always | {"chance"}
 
 
 @pytest.fixture(scope="module")

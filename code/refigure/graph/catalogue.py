@@ -48,14 +48,14 @@ class Entry:
         meaning: one sentence.
         columns: of a recorder: column that may differ from one epoch to the next, from the start
             on -> the key without which it is not measured, or nothing.
-        arrays: of a recorder: array -> likewise.
+        arrays: of a recorder: those that it may give.
     """
 
     module: str
     written: dict[str, Key | Any] = field(default_factory=dict)
     meaning: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
-    arrays: Mapping[str, str] = field(default_factory=dict)
+    arrays: tuple[str, ...] = ()
 
     @cached_property
     def keys(self) -> dict[str, Any]:
@@ -742,7 +742,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
             "refigure.training.recorders.basic",
             {},
             "Norm and effective step of every filter.",
-            arrays=_always("filter_norm", "filter_step"),
+            arrays=("filter_norm", "filter_step"),
         ),
         "step_norms": Entry(
             "refigure.training.recorders.step_norms",
@@ -765,12 +765,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
                 "redrawn": Key(False, "Of pairs, also among other companions, as a check.", True),
             },
             "Which objects are classified correctly, under fixed views of each.",
-            arrays={
-                "correct": "objects",
-                "correct_second": "objects",
-                "correct_held_out": "held_out",
-                "correct_redrawn": "redrawn",
-            },
+            arrays=("correct", "correct_second", "correct_held_out", "correct_redrawn"),
         ),
         "counts": Entry(
             "refigure.training.recorders.counts",
@@ -986,44 +981,48 @@ def _check_nested(name: str, written: Any, where: str) -> None:
         one.take(keys, key)
 
 
-def measured(recorder: str, written: Mapping[str, Any]) -> tuple[set[str], set[str]]:
-    """The columns and the arrays that a recorder with all its keys may give; see `Entry`."""
-    found = CATALOGUE["record"][recorder]
-    columns, arrays = (
-        {name for name, key in known.items() if not key or written[key]}
-        for known in (found.columns, found.arrays)
-    )
-    return columns, arrays
-
-
-def check_measured(
-    kind: str, name: str, recorded: Iterable[Mapping[str, Any]], where: str, whose: str
-) -> None:
-    """Refuse a column or array that none of some recorders measures.
+def check_column(name: str, recorders: Iterable[Mapping[str, Any]], where: str, whose: str) -> None:
+    """Refuse a column that none of some recorders measures.
 
     Args:
-        kind: "column" or "array".
-        recorded: the recorders, `{name, keys...}` with all keys.
+        recorders: `{name, keys...}` with all keys.
         whose: what they are of.
 
     Raises:
-        UserError: it suggests the nearest name, or what to add under `record`.
+        UserError: it suggests the nearest column, or what to add under `record`.
     """
-    place = ("column", "array").index(kind)
-    if any(name in measured(one["name"], one)[place] for one in recorded):
-        return
     known = {
-        each: (recorder, key)
-        for recorder, entry in CATALOGUE["record"].items()
-        for each, key in (entry.columns, entry.arrays)[place].items()
+        column: (recorder, key)
+        for recorder, one in CATALOGUE["record"].items()
+        for column, key in one.columns.items()
     }
+    for one in recorders:
+        columns = CATALOGUE["record"][one["name"]].columns
+        if name in columns and (not columns[name] or one[columns[name]]):
+            return
     if name not in known:
-        raise UserError(f"{where}: unknown {kind} '{name}'{suggest(name, known)}")
+        raise UserError(f"{where}: unknown column '{name}'{suggest(name, known)}")
     recorder, key = known[name]
     wanted = f"`{recorder}` with `{key}`" if key else f"`{recorder}`"
-    raise UserError(
-        f"{where}: no recorder of {whose} measures {kind} '{name}'; add {wanted} to `record`"
-    )
+    raise UserError(f"{where}: no recorder of {whose} measures '{name}'; add {wanted} to `record`")
+
+
+def check_array(name: str, recorders: Iterable[str], where: str, whose: str) -> None:
+    """Refuse an array that none of some recorders gives, however their keys are set: a table may
+    be of runs some of which lack it.
+
+    Raises:
+        UserError: it suggests the nearest array, or what to add under `record`.
+    """
+    known = {
+        array: recorder for recorder, one in CATALOGUE["record"].items() for array in one.arrays
+    }
+    if name not in known:
+        raise UserError(f"{where}: unknown array '{name}'{suggest(name, known)}")
+    if known[name] not in recorders:
+        raise UserError(
+            f"{where}: no recorder of {whose} measures '{name}'; add `{known[name]}` to `record`"
+        )
 
 
 def absent(modules: Iterable[str]) -> list[str]:

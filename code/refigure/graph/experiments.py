@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from refigure.errors import UserError
-from refigure.graph.catalogue import CATALOGUE, check_measured, settings, value_of
+from refigure.graph.catalogue import CATALOGUE, check_column, settings, value_of
 from refigure.graph.overrides import at_scale
 from refigure.graph.reading import (
     Each,
@@ -373,7 +373,7 @@ class Experiment:
         for name, point in self.points.items():
             if isinstance(point, Mapping) and isinstance(point.get("best"), str):
                 where = f"{self.where}.points.{name}.best"
-                check_measured("column", point["best"], recorders, where, f"'{self.name}'")
+                check_column(point["best"], recorders, where, f"'{self.name}'")
         return Wanted(
             frozenset(canonical(self.point_of(name, epochs)) for name in self.points),
             frozenset(records),

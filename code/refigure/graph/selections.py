@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from refigure.errors import UserError
-from refigure.graph.catalogue import check_measured
+from refigure.graph.catalogue import check_array
 from refigure.graph.config import Config
 from refigure.graph.experiments import FINAL, SETS, Run, select
 from refigure.graph.overrides import at_scale
@@ -325,10 +325,11 @@ class Selections(Runs):
             UserError: names the nearest array, or the experiments.
         """
         runs = [run for members in table.runs.values() for run in members]
-        records = {record for run in runs for record in self.owned[1][run.id].records}
         if runs:
+            records = {record for run in runs for record in self.owned[1][run.id].records}
+            recorders = {json.loads(record)["name"] for record in records}
             names = ", ".join(f"'{name}'" for name in dict.fromkeys(run.experiment for run in runs))
-            check_measured("array", array, map(json.loads, records), place, names)
+            check_array(array, recorders, place, names)
 
     @cached_property
     def probe_of_part(self) -> dict[str, Probe]:
