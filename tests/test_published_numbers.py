@@ -279,6 +279,16 @@ def test_a_table_that_is_not_built_or_empty_is_absent(project):
         assert [row["reason"] for row in rows.values()] == [ABSENT, ABSENT]
 
 
+def test_a_column_of_words_is_no_number_and_a_damaged_table_is_one_line(project):
+    words = lines().assign(loss="low")
+    row = compared(project, {"x": {**END, "value": 11}}, sample_lines=words)["x"]
+    assert row["reason"] == "no value in this build"
+    graph = project.graph("paper")
+    graph.paths.table("sample_lines").write_bytes(b"PAR1 but no more")
+    with pytest.raises(UserError, match=r"sample_lines\.parquet: not a readable table"):
+        rows_of(graph, graph.figure("sample", "fig1"))
+
+
 def test_two_tables_with_the_column_ask_for_a_name(project):
     both = {"sample_sharpness": lines()}
     rows = compared(project, {"x": {**END, "value": 11}}, **both)
@@ -362,6 +372,8 @@ def test_the_command_prints_the_table_and_gives_it_to_programs(project, capsys):
     compared(project, {})
     assert main(words) == 0
     assert capsys.readouterr().out == "no published number\n"
+    assert main([*words[:-1], "published"]) == 1
+    assert "scale 'published' has no tables" in capsys.readouterr().err
 
 
 def test_the_report_shows_the_table_below_its_figure(project):

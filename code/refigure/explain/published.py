@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from refigure.errors import UserError
 from refigure.explain.text import columns, shortened, wrapped
 from refigure.graph.lookups import Graph
 from refigure.report.published import FIELDS, NOT_JUDGED, in_words, rows_of
@@ -19,8 +20,11 @@ def published(graph: Graph, papers: Sequence[str]) -> list[dict[str, Any]]:
     """The published numbers of some papers, one row each: `paper`, then the fields of `rows_of`.
 
     Raises:
-        UserError: the figures of a paper are not there yet.
+        UserError: the figures of a paper are not there yet, or the scale has no tables.
     """
+    if graph.rules and "table" not in graph.rules:
+        scale = graph.paths.results.name
+        raise UserError(f"scale '{scale}' has no tables that numbers could lie beside")
     rows = []
     for paper in papers:
         graph.must_be_built(paper)

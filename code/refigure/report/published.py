@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
+from pyarrow import ArrowException
 from scipy.special import stdtrit
 
 from refigure.claims.published import SUFFIX, read_published
@@ -168,7 +170,7 @@ def is_within(ours: Ours, one: Printed) -> bool:
 
 
 class Frames:
-    """A figure's tables, each read once and when it is asked for.
+    """A figure's tables; of each the columns are read first, and rows where ours is among them.
 
     Args:
         paths: name in the notebook -> file.
@@ -176,34 +178,44 @@ class Frames:
 
     def __init__(self, paths: Mapping[str, Path]):
         self.paths = paths
-        self._read: dict[str, pd.DataFrame | None] = {}
+        self._columns: dict[str, list[str] | None] = {}
+        self._frames: dict[str, pd.DataFrame] = {}
 
-    def frame(self, name: str) -> pd.DataFrame | None:
-        """A table; None where it is not built."""
-        if name not in self._read:
+    def columns(self, name: str) -> list[str] | None:
+        """The columns of a table; None where it is not built, or has no row."""
+        if name not in self._columns:
             path = self.paths[name]
-            self._read[name] = read_parquet(path) if path.is_file() else None
-        return self._read[name]
+            file = _parquet(path) if path.is_file() else None
+            there = file is not None and file.metadata.num_rows
+            self._columns[name] = file.schema_arrow.names if there else None
+        return self._columns[name]
 
     def beside(self, table: str | None, column: str) -> pd.DataFrame:
         """A table, or without a name the only one that has a column.
 
         Raises:
             Missing: it is not built, or has no row; or there is none, or several.
+            UserError: its file is damaged.
         """
         names = [table] if table is not None else list(self.paths)
-        frames = {name: self.frame(name) for name in names}
-        with_rows = {name: one for name, one in frames.items() if one is not None and len(one)}
-        having = [name for name, one in with_rows.items() if column in one]
+        built = {name: own for name in names if (own := self.columns(name)) is not None}
+        having = [name for name, own in built.items() if column in own]
         if len(having) > 1:
             raise Missing(f"column '{column}' is in {', '.join(having)}: name a table")
         if not having:
-            known = [str(one) for frame in with_rows.values() for one in frame]
-            near = suggest(column, known)
-            raise Missing(
-                f"no table has column '{column}'{near}" if len(with_rows) == len(frames) else ABSENT
-            )
-        return with_rows[having[0]]
+            near = suggest(column, {one for own in built.values() for one in own})
+            whole = len(built) == len(names)
+            raise Missing(f"no table has column '{column}'{near}" if whole else ABSENT)
+        if having[0] not in self._frames:
+            self._frames[having[0]] = read_parquet(self.paths[having[0]])
+        return self._frames[having[0]]
+
+
+def _parquet(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (ArrowException, OSError) as error:
+        raise UserError(f"{path}: not a readable table: {' '.join(str(error).split())}") from None
 
 
 def find(frames: Frames, one: Printed, beside: Beside) -> Ours:
@@ -219,7 +231,7 @@ def find(frames: Frames, one: Printed, beside: Beside) -> Ours:
     chosen = frame[np.logical_and.reduce([np.ones(len(frame), bool), *_where(frame, one.at)])]
     if not len(chosen):
         raise Missing(ABSENT)
-    chosen = chosen[np.isfinite(pd.to_numeric(chosen[one.column]).astype(float))]
+    chosen = chosen[np.isfinite(pd.to_numeric(chosen[one.column], errors="coerce"))]
     if not len(chosen):
         raise Missing("no value in this build")
     if beside.error is not None:
