@@ -5,6 +5,7 @@ import io
 import tarfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -360,6 +361,13 @@ def test_a_recipe_completed_by_the_catalogue_gives_the_same_arrays(coloured):
     one, other = prepare(coloured, written), prepare(coloured, complete)
     for name in ("train_images", "train_labels", "test_images", "mean", "std"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_images_that_are_not_square_are_one_line(coloured):
+    wide = replace(coloured, train_images=coloured.train_images[:, :, :6])
+    wide = replace(wide, test_images=coloured.test_images[:, :, :6])
+    with pytest.raises(UserError, match="recipe of 'x': images must be square, got 6x8 pixels"):
+        prepare(wide, {"source": "x"})
 
 
 def test_pooling_averages_square_blocks():
