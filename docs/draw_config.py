@@ -13,7 +13,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from refigure.graph import config, experiments, publications, selections, spec
+from refigure.graph import config, experiments, numbers, publications, selections, spec
 from refigure.graph.catalogue import CATALOGUE, NESTED
 from refigure.graph.overrides import REPLACE
 from refigure.graph.reading import (
@@ -124,6 +124,16 @@ SECTIONS: dict[str, tuple[str, str, dict[str, Key]]] = {
     "figure": ("A figure", "Under its name in `figures` of a paper.", _keys(publications.Figure)),
     "claim": ("A claim", "Under its name in `claims` of a paper.", _keys(publications.Claim)),
     "published": ("Published", "Under `published` of a claim.", _keys(publications.Published)),
+    "number": (
+        "A published number",
+        "Under its name in `published` of a figure: one number, a row, or a line of several.",
+        _keys(numbers.Number),
+    ),
+    "number_table": (
+        "Published numbers in a file",
+        "Under its name in `published_tables` of a figure.",
+        _keys(numbers.NumberTable),
+    ),
     "download": (
         "A file of a download",
         "Under its name in `files` of a source.",
@@ -149,7 +159,16 @@ CHECKED = ("experiment", "probe", "table", "figure", "claim", "source")
 """What becomes the name of a file, and so may hold few characters only."""
 CLASSES = {"experiment", "probe", "table", "selection"}
 """Whose entries scales may override."""
-REQUIRED = {"config", "figure", "claim", "published", "download", *NESTED}
+REQUIRED = {
+    "config",
+    "figure",
+    "claim",
+    "published",
+    "number",
+    "number_table",
+    "download",
+    *NESTED,
+}
 """Where a key without a default must be written in this very mapping: no scale or axis adds it."""
 
 # ---------------------------------------------------------------- the page

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+from refigure.graph.numbers import Number
+from refigure.graph.reading import read
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,9 +42,15 @@ def parameters(
             **figure.get("parameters", {}),
             "caption": figure["caption"],
             "scale": scale,
-            "published": figure.get("published", {}),
+            "published": drawn(figure),
         },
     }
+
+
+def drawn(figure: Mapping) -> dict:
+    """The published numbers of a figure, as its paper's file has it, as a notebook finds them."""
+    written = figure.get("published", {})
+    return {name: read(Number, one, name).drawn() for name, one in written.items()}
 
 
 HISTORY = ["experiment", "run", "step", "epoch"]

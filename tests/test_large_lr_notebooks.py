@@ -115,15 +115,16 @@ def test_published_numbers_are_drawn_at_paper_scale(key, folder, tmp_path, quick
     monkeypatch.setattr(plotting, "cross", lambda axes, x, entry, *_: crosses.append(entry))
     # The world's one ConvNet stands for the paper's ResNet.
     for entry in FIGURES[key]["published"].values():
-        if entry.get("setup") == "resnet_c10":
-            monkeypatch.setitem(entry, "setup", "convnet_c10")
+        at = entry["at"]
+        if at.get("setup") == "resnet_c10":
+            monkeypatch.setitem(at, "setup", "convnet_c10")
         if key[1] == "fig12":
-            monkeypatch.setitem(entry, "flr", {1e-5: 1e-3, 3e-4: 1e-2}[entry["flr"]])
+            monkeypatch.setitem(at, "flr", {1e-5: 1e-3, 3e-4: 1e-2}[at["flr"]])
     draw(key, folder, "full", tmp_path / "figure", scale="paper")
     # The made-up world lacks some of the paper's setups: their numbers have no panel.
     group = next(iter(FIGURES[key]["tables"].values())).rpartition("_")[2]
     entries = FIGURES[key]["published"].values()
-    there = [own for own in entries if own.get("setup") in (None, *SETUPS.get(group, []))]
+    there = [own for own in entries if own["at"].get("setup") in (None, *SETUPS.get(group, []))]
     assert there and len(crosses) == len(there)
 
 

@@ -247,7 +247,7 @@ def draw(graph: Graph, paper: str, name: str, log: Path) -> None:
             **figure.parameters,
             "caption": figure.caption,
             "scale": graph.scale.name,
-            "published": dict(figure.published),
+            "published": figure.drawn(),
         },
     }
     try:

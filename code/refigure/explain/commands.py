@@ -42,6 +42,10 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     _json(one)
     text = "claims and tables of two scales or result folders, side by side"
     _json(command("compare", _compare, text, "first", "second"))
+    one = command("published", _published, "the numbers that papers print, with ours beside them")
+    one.add_argument("paper", nargs="?", help="without it all papers")
+    one.add_argument("--csv", action="store_true", help="as a CSV file, to standard output")
+    _json(one)
     one = command("export", _export, "tables, figures and claims in one archive, to redraw from")
     one.add_argument("--to", type=Path, help="a .tar.gz; without it refigure-SCALE.tar.gz here")
     one.add_argument(
@@ -116,6 +120,14 @@ def _compare(options: argparse.Namespace) -> None:
 
     found = compare(Config(Path(options.root)), options.first, options.second)
     _print(options, found, text)
+
+
+def _published(options: argparse.Namespace) -> None:
+    from refigure.explain.published import as_csv, published, text
+
+    graph = _graph(options)
+    rows = published(graph, [options.paper] if options.paper else graph.built)
+    _print(options, rows, as_csv if options.csv else text)
 
 
 def _export(options: argparse.Namespace) -> None:

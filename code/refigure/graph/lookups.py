@@ -123,7 +123,7 @@ class Graph(Publications):
         figure = self.figure(paper, name)
         notebook = self.notebook_path(figure)
         configured = {"tables": dict(figure.tables), "parameters": dict(figure.parameters)}
-        configured |= {"caption": figure.caption, "published": dict(figure.published)}
+        configured |= {"caption": figure.caption, "published": figure.drawn()}
         return Provenance(notebook_modules(notebook), configured, notebook)
 
     def report_provenance(self) -> Provenance:
@@ -133,7 +133,14 @@ class Graph(Publications):
         texts = {slug: self.paper(slug) for slug in self.built}
         rates = self.config.root / ERROR_RATES
         measured = rates.read_text(encoding="utf-8") if rates.is_file() else ""
+        files = {
+            one.file: (self.config.folder / "published" / one.file).read_text(encoding="utf-8")
+            for slug in self.built
+            for figure in self.figures(slug).values()
+            for one in figure.published_tables.values()
+        }
         configured = {"templates": templates, "papers": texts, "error_rates": measured}
+        configured["published"] = files
         return Provenance(("refigure.report.page",), configured)
 
 

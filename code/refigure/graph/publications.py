@@ -13,6 +13,7 @@ from refigure.errors import UserError
 from refigure.graph.catalogue import absent
 from refigure.graph.config import Config
 from refigure.graph.experiments import Run
+from refigure.graph.numbers import Number, NumberTable, check_numbers, check_place
 from refigure.graph.reading import Each, Items, Keys, keyed, number, read, suggest
 from refigure.graph.selections import Selections
 
@@ -54,22 +55,29 @@ class Figure:
     trains_more: str = keyed(
         "", "Why its tables select more networks than its notebook draws, where they do."
     )
-    published: Mapping[str, Any] = keyed(
+    published: Mapping[str, Number] = keyed(
         {},
-        "Numbers that the paper prints, each with its tolerance (a share), source, column and "
-        "axes; notebooks draw them as crosses.",
+        "Numbers that the paper prints: notebooks draw them as crosses at scale `paper`, and the "
+        "report and `refigure published` show ours beside them.",
         {"error": {"value": 28, "tolerance": 0.05, "source": "table 1", "column": "test_error"}},
-        Each(dict, "name"),
-        parse=lambda written, place: _numbers(written, place),
+        Each("number", "number"),
+        parse=lambda written, place: _each(Number, written, place),
+    )
+    published_tables: Mapping[str, NumberTable] = keyed(
+        {},
+        "The same in CSV files, which the notebook does not draw.",
+        None,
+        Each("number_table", "name"),
+        parse=lambda written, place: _each(NumberTable, written, place),
     )
 
+    def drawn(self) -> dict[str, dict[str, Any]]:
+        """The published numbers as its notebook finds them."""
+        return {name: one.drawn() for name, one in self.published.items()}
 
-def _numbers(written: Mapping[str, Any], place: str) -> Mapping[str, Any]:
-    for name, keys in written.items():
-        for key in ("value", "tolerance"):
-            if key in keys:
-                number(keys[key], f"{place}.{name}.{key}")
-    return written
+
+def _each(kind: type, written: Mapping[str, Any], place: str) -> Mapping[str, Any]:
+    return {name: read(kind, keys, f"{place}.{name}") for name, keys in written.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,8 +187,33 @@ class Publications(Selections):
             found[name] = read(Figure, written, f"{file}: figures.{name}", paper=slug, name=name)
             for table in found[name].tables.values():
                 self.table(table, f"{file}: figures.{name}")
+            self._check_published(found[name], f"{file}: figures.{name}")
         self._figures[slug] = found
         return found
+
+    def _check_published(self, figure: Figure, place: str) -> None:
+        """Refuse published numbers that lie beside nothing.
+
+        Raises:
+            UserError: an entry says too little, or names a table or file that there is not.
+        """
+        check_numbers(figure.published, figure.tables, f"{place}.published")
+        for name, one in figure.published_tables.items():
+            where = f"{place}.published_tables.{name}"
+            check_place(one, figure.tables, where)
+            self.published_file(one.file, f"{where}.file")
+
+    def published_file(self, file: str, place: str) -> Path:
+        """A CSV of published numbers.
+
+        Raises:
+            UserError: it is not there; `place` begins the line.
+        """
+        folder = self.config.folder / "published"
+        if not (folder / file).is_file():
+            known = [path.relative_to(folder).as_posix() for path in folder.rglob("*.csv")]
+            raise UserError(f"{place}: no file config/published/{file}{suggest(file, known)}")
+        return folder / file
 
     def figure(self, slug: str, name: str) -> Figure:
         """A figure of a paper.
@@ -394,10 +427,5 @@ class Publications(Selections):
             if argument not in claim.tables:
                 near = suggest(argument, claim.tables)
                 raise UserError(f"{where}: '{argument}' is no table of the claim{near}")
-            tables[argument] = path = self.config.folder / "published" / file
-            if not path.is_file():
-                known = [one.name for one in (self.config.folder / "published").glob("*.csv")]
-                raise UserError(
-                    f"{where}.{argument}: no file config/published/{file}{suggest(file, known)}"
-                )
+            tables[argument] = self.published_file(file, f"{where}.{argument}")
         return replace(claim, published=replace(claim.published, tables=tables))

@@ -118,13 +118,13 @@ def under(where: str, key: str) -> str:
 def number(value: Any, where: str) -> float:
     """`value` as a float, refusing text: YAML reads 1e-3 as text, 1.0e-3 as a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise UserError(f"{where} must be a number, got {value!r}{_meant(value, float)}")
+        raise UserError(f"{where} must be a number, got {value!r}{meant(value, float)}")
     if not math.isfinite(value):
         raise UserError(f"{where} must be finite, got {value!r}")
     return float(value)
 
 
-def _meant(value: Any, kind: type) -> str:
+def meant(value: Any, kind: type) -> str:
     """How to write a number that is a text."""
     with contextlib.suppress(ValueError, TypeError):
         found = float(value)
@@ -154,7 +154,7 @@ def typed(value: Any, kind: type | tuple[type, ...], where: str) -> Any:
     if isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds):
         return value
     wanted = " or ".join(_KINDS[one] for one in kinds if one is not int or float not in kinds)
-    hint = _meant(value, kind) if kind is int else ""
+    hint = meant(value, kind) if kind is int else ""
     raise UserError(f"{where} must be {wanted}, got {value!r}{hint}")
 
 

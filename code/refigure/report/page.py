@@ -23,12 +23,12 @@ from refigure.graph.spec import without_defaults
 from refigure.report.behind import Behind, Family, beyond
 from refigure.report.error_rates import read_rates, said
 from refigure.report.pictures import embedded
+from refigure.report.published import PAPER_SCALE, beside_ours
 from refigure.report.wording import count, estimate, thousands, threshold, worked
 
 MARKS = {HOLDS: "✓", FAILS: "✗", UNDECIDED: "?"}
 SHOWN_NUMBERS = 6  # of a claim; further ones are behind a click, deciding ones never
 SHOWN_PACKS = 6  # of an experiment behind a figure, linked; a pool at paper scale has hundreds
-PAPER_SCALE = "paper"  # what a scale is measured by
 
 
 def write_report(graph: Graph, so_far: bool = False) -> None:
@@ -180,6 +180,7 @@ def _figure(
             claim for claim in claims if any(name == shown["name"] for shown in claim["figures"])
         ],
         "beyond": beyond(here, there, tables) if there else [],
+        "numbers": beside_ours(graph, figure),
         "families": [_family(graph, family) for family in here.families(tables)],
         "work": here.work(tables),
     }
