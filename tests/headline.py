@@ -74,10 +74,11 @@ def checkout(root: Path) -> Path:
     family = root / "config/experiments/transfer.yaml"
     family.write_text(family.read_text().replace(CROP, SMALL_CROP))
     demo = yaml.safe_load((ROOT / "config/scales/demo.yaml").read_text())
+    words = demo["data"]["ptb_words"] | {"streams": 32}  # as many as the batch has
     cpu = {"gpu": 0, "mem_mb": 2000, "runtime": 60}
     scale = {
         "extends": "headline",
-        "data": {"ptb_words": demo["data"]["ptb_words"]} | {name: {"pool": 8} for name in POOLED},
+        "data": {"ptb_words": words} | {name: {"pool": 8} for name in POOLED},
         "limits": LIMITS,
         "resources": {"train": cpu, "measure": cpu},
     }
