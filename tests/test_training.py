@@ -321,7 +321,7 @@ def test_a_stop_reads_one_loss():
 def test_fewer_objects_than_a_batch():
     small = images(train=18)
     assert training(spec(), data=small).steps_per_epoch == 1
-    with pytest.raises(UserError, match="data tiny: fewer training objects .*batch: 20"):
+    with pytest.raises(UserError, match=r"data tiny: fewer training objects .*batch: 20"):
         training(spec(drop_last=True), data=small)
 
 

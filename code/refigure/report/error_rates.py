@@ -53,9 +53,7 @@ def sentence(found: Mapping[str, Any]) -> str:
     if isinstance(null, str):
         words.append(f"no world without the effect is drawn: {null}")
     else:
-        words.append(
-            f"of {found['draws']} worlds without the effect it holds in {null[HOLDS]:.1%}"
-        )
+        words.append(f"of {found['draws']} worlds without the effect it holds in {null[HOLDS]:.1%}")
     if isinstance(effect, str):
         words.append(f"no world with it is drawn: {effect}")
     else:
