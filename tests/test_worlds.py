@@ -227,7 +227,7 @@ def test_made_up_losses_pass_through_the_rule_of_jumps(world, verdict):
 
 
 def test_every_claim_has_measured_error_rates(committed):
-    """At `demo`; a claim without worlds says why. `benchmarks/verdicts.py --write` measures them."""
+    """At `demo`, by `benchmarks/verdicts.py --write`; a claim without worlds says why."""
     rates = read_rates(committed / ERROR_RATES)["demo"]
     graph = Graph(Config(committed), "demo")
     for paper in graph.built:
