@@ -210,8 +210,8 @@ def page(kept: Mapping[str, Any]) -> str:
         "",
         *_wrapped(
             "Each specification estimates what its paper costs, some of them for one seed or, as"
-            " pretrain-basin's 370 to 420, one target. The ratio is of ours, divided by our seeds or"
-            " targets where theirs is one, to that."
+            " pretrain-basin's 370 to 420, one target. The ratio is of ours, divided by our seeds"
+            " or targets where theirs is one, to that."
         ),
         "",
         "| paper | estimate | it assumes | ours | seeds or targets | ratio |",
