@@ -237,14 +237,15 @@ def test_every_claim_has_measured_error_rates(committed):
             for kind in worlds.KINDS:
                 if isinstance(found[kind], dict):
                     wrong = found[kind][worlds.WRONG[kind]]
-                    assert wrong <= worlds.BAR, f"{paper} {name}: {wrong} of {kind} worlds"
+                    told = "more than 5 %" in graph.claim(paper, name).conditions
+                    assert wrong <= worlds.BAR or told, f"{paper} {name}: {wrong} of {kind} worlds"
 
 
 def test_error_rates_are_said_in_a_sentence():
     shares = {"holds": 0.5, "fails": 0.01, "undecided": 0.49}
     assert sentence({"null": {**shares, "holds": 0.02}, "effect": shares, "draws": 200}) == (
-        "of 200 worlds without the effect it holds in 2.0%; of 200 with it, it holds in 50.0% and"
-        " fails in 1.0%"
+        "of 200 worlds without the effect it holds in 2.0 %; of 200 with it, it holds in 50.0 % and"
+        " fails in 1.0 %"
     )
     assert sentence({"null": "one seed", "effect": "one seed"}) == "no worlds are drawn: one seed"
     assert sentence({"null": "a bound", "effect": shares, "draws": 9}).startswith(

@@ -53,12 +53,19 @@ def sentence(found: Mapping[str, Any]) -> str:
     if isinstance(null, str):
         words.append(f"no world without the effect is drawn: {null}")
     else:
-        words.append(f"of {found['draws']} worlds without the effect it holds in {null[HOLDS]:.1%}")
+        words.append(
+            f"of {found['draws']} worlds without the effect it holds in {percent(null[HOLDS])}"
+        )
     if isinstance(effect, str):
         words.append(f"no world with it is drawn: {effect}")
     else:
         words.append(
-            f"of {found['draws']} with it, it holds in {effect[HOLDS]:.1%}"
-            f" and fails in {effect[FAILS]:.1%}"
+            f"of {found['draws']} with it, it holds in {percent(effect[HOLDS])}"
+            f" and fails in {percent(effect[FAILS])}"
         )
     return "; ".join(words)
+
+
+def percent(share: float) -> str:
+    """A share as the pages write it."""
+    return f"{100 * share:.1f} %"
