@@ -38,7 +38,7 @@ RATES = [10 ** (-4.5 + 0.25 * number) for number in range(9)] + [
 
 def data() -> Ticks:
     """The first data set of the paper's size."""
-    recipe = {**CATALOGUE["recipe"]["ticks"].keys, "seed": 1}
+    recipe = {**CATALOGUE["recipe"]["ticks"].defaults, "seed": 1}
     arrays = prepare(None, recipe)
     return Ticks(**{name: torch.from_numpy(array) for name, array in arrays.items()})
 

@@ -20,10 +20,12 @@ from refigure.graph.reading import (
     MISSING,
     NAME,
     Each,
+    Hex,
     Items,
     Key,
     Kinds,
     Nullable,
+    Number,
     OneOf,
     default_of,
     keys_of,
@@ -198,6 +200,10 @@ def type_of(shape: Any) -> str:
         return type_of(shape.types)
     if isinstance(shape, tuple):
         return " or ".join(type_of(one) for one in shape)
+    if isinstance(shape, Number):
+        return f"{type_of(shape.kind)} {shape.bounds}"
+    if isinstance(shape, Hex):
+        return f"{shape.digits} hexadecimal digits"
     kind = shape if isinstance(shape, type) else type(shape)
     names = {int: "whole number", float: "number", str: "text", bool: "true or false"}
     return {**names, list: "list", dict: "keys and values"}[kind]
@@ -294,7 +300,17 @@ def of_shape(shape: Any) -> dict[str, Any]:
     if isinstance(shape, Nullable):
         found = of_shape(shape.kind)
         types = found["type"] if isinstance(found["type"], list) else [found["type"]]
-        return {"type": [*types, "null"]}
+        return {**found, "type": [*types, "null"]}
+    if isinstance(shape, Number):
+        bounds = {
+            "minimum": shape.least,
+            "maximum": shape.most,
+            "exclusiveMinimum": shape.above,
+        }
+        given = {name: bound for name, bound in bounds.items() if bound is not None}
+        return {"type": TYPES[shape.kind], **given}
+    if isinstance(shape, Hex):
+        return {"type": "string", "pattern": f"^[0-9a-fA-F]{{{shape.digits}}}$"}
     if isinstance(shape, Kinds):
         return of_shape(shape.types)
     if isinstance(shape, tuple):

@@ -363,7 +363,7 @@ CASES = {
     "an average of nothing": (
         edit(f"{PT}.scales.demo.points", {"pt": {"average": {"count": 0, "from": 58}}}),
         packs,
-        [SPHERE, f"{PT}.points.pt", "count and every must be positive"],
+        [SPHERE, f"{PT}.points.pt", "average.count must be at least 1, got 0"],
     ),
     "an average without a count": (
         edit(f"{PT}.scales.demo.points", {"pt": {"average": {"from": 5}}}),
@@ -431,7 +431,7 @@ CASES = {
     "a clock that stands still": (
         edit(f"{PT}.record", {"train": {"every": {"epochs": 0}}}),
         packs,
-        [SPHERE, f"{PT}.record.train.every.epochs must be positive, got 0"],
+        [SPHERE, f"{PT}.record.train.every.epochs must be at least 1, got 0"],
     ),
     "a recorder that is a number": (
         edit(f"{PT}.record", {"train": 5}),
@@ -490,7 +490,7 @@ CASES = {
         ["config/local.yaml", "cifar10", "data/cifar.tar has no sha256", "refigure pin cifar10"],
     ),
     "an unknown key of a source": (
-        write("local.yaml", "sources: {cifar10: {images: a, sha256: b, sha265: c}}"),
+        write("local.yaml", f"sources: {{cifar10: {{images: a, sha256: {'b' * 64}, sha265: c}}}}"),
         packs,
         ["config/local.yaml", "sources.cifar10", "unknown key 'sha265'"],
     ),

@@ -5,6 +5,7 @@ import io
 import tarfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -362,6 +363,13 @@ def test_a_recipe_completed_by_the_catalogue_gives_the_same_arrays(coloured):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
+def test_images_that_are_not_square_are_one_line(coloured):
+    wide = replace(coloured, train_images=coloured.train_images[:, :, :6])
+    wide = replace(wide, test_images=coloured.test_images[:, :, :6])
+    with pytest.raises(UserError, match="recipe of 'x': images must be square, got 6x8 pixels"):
+        prepare(wide, {"source": "x"})
+
+
 def test_pooling_averages_square_blocks():
     image = np.array([[0, 51, 10, 10], [102, 51, 10, 10], [0, 0, 255, 0], [0, 0, 0, 255]])
     raw = Raw(
@@ -425,8 +433,8 @@ def test_only_training_labels_are_redrawn(coloured):
         ({"pool": 3}, "images of 8x8 pixels do not pool to 3x3"),
         ({"standardise": "channels"}, "unknown value 'channels'; did you mean 'channel'?"),
         ({"mean": [0.5], "std": [0.2]}, "mean has 1 values for 3 channels"),
-        ({"mean": ["1e-3", 0, 0]}, "mean and std are lists of numbers, got '1e-3'"),
-        ({"std": [0.2, 0.2, 0]}, "std must be positive, got [0.2, 0.2, 0]"),
+        ({"mean": ["1e-3", 0, 0]}, "mean: an item must be a number, got '1e-3'"),
+        ({"std": [0.2, 0.2, 0]}, "std: an item must be above 0, got 0"),
         ({"noise": {"sd": 1.0}}, "key 'seed' is missing"),
         ({"noise": {"sd": -1.0, "seed": 0}}, "noise.sd must be at least 0, got -1.0"),
         ({"label_noise": {"share": 1.5, "seed": 0}}, "got 1.5"),

@@ -7,12 +7,14 @@ import http.server
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import Project
 from refigure import cli
@@ -25,7 +27,7 @@ from refigure.graph.reading import NAME, check_name
 from refigure.graph.steps import PACK_FILES
 from refigure.machine.locks import release_dead
 from refigure.machine.scratch import keep_trained
-from tiny import checkout
+from tiny import checkout, copied, edit
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = "results/tiny/tables/lines.parquet"
@@ -177,6 +179,49 @@ def test_a_temporary_folder_with_a_long_path_is_not_for_sockets():
     assert socket_folder(short) == short and socket_folder(long) == "/tmp"
     assert socket_folder("/" + 50 * "\u00e9") == "/tmp"  # a letter, and two bytes of the address
     assert socket_folder("/" + 50 * "e") == "/" + 50 * "e"
+
+
+def test_ctrl_c_keeps_what_is_trained_and_the_next_start_goes_on(tmp_path):
+    """As a terminal sends it: to Snakemake and all that it started, once. A state is due only in a
+    minute, so the one that the next start goes on from was written because of it."""
+    root = checkout(tmp_path / "told")
+    edit(root / "config/experiments/all.yaml", "epochs: 3", "epochs: 1000")
+    first = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "-c", "1", "--", TABLE],
+        cwd=root,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+    def training() -> bool:
+        logs = (root / "results/tiny/logs/train").glob("*.log")
+        return any("epoch" in path.read_text(encoding="utf-8") for path in logs)
+
+    while first.poll() is None and not training():
+        time.sleep(0.05)
+    os.killpg(first.pid, signal.SIGINT)
+    said = first.communicate(timeout=60)[0]
+    assert first.returncode != 0, said
+    assert not [one for one in psutil.process_iter(["cwd"]) if one.info["cwd"] == str(root)]
+    assert list((root / "scratch/tiny").glob("plain-*/*.state")), said
+    done = called(root, "-c", "1", "--", TABLE)
+    assert done.returncode == 0, done.stderr
+    [log] = (root / "results/tiny/logs/train").glob("plain-*.log")
+    assert "goes on from epoch" in log.read_text(encoding="utf-8")
+
+
+def test_a_temporary_folder_that_does_not_exist_is_not_needed(shop, tmp_path):
+    """A table and a figure, whose job starts a kernel, with TMPDIR where no folder is."""
+    root = copied(shop, tmp_path / "elsewhere")
+    shutil.rmtree(root / "results/tiny/packs")
+    shutil.rmtree(root / "results/tiny/tables")
+    figure = "results/tiny/figures/sample/fig1.pdf"
+    done = called(root, "-c", "1", "--", figure, TMPDIR=str(tmp_path / "nowhere"))
+    assert done.returncode == 0, done.stderr
+    assert (root / figure).is_file() and not (tmp_path / "nowhere").exists()
 
 
 def test_a_pack_that_cannot_be_kept_costs_a_line(tmp_path, capsys):

@@ -68,7 +68,7 @@ def test_classes_are_numbered_anew_in_the_order_written(written):
         ({"stratified": 42}, "validation is 0"),
         ({"stratified": 42, "validation": 1}, "stratified: The test_size = 1"),
         ({"corruption": {"name": "fog", "strength": 1}}, "unknown value 'fog'"),
-        ({"corruption": {"name": "blur", "strength": 0}}, "strength must be positive"),
+        ({"corruption": {"name": "blur", "strength": 0}}, "strength must be above 0, got 0"),
     ],
 )
 def test_a_recipe_that_cannot_be_names_its_key(recipe, words):

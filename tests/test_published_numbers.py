@@ -20,7 +20,7 @@ from refigure.graph.numbers import Number, check_numbers
 from refigure.graph.reading import read
 from refigure.report.page import page
 from refigure.report.published import ABSENT, LIKE, OTHER_SCALE, numbers_of, rows_of
-from reports import build
+from reports import RECORDS, build, store
 from test_columns import documented
 
 EXACT = {"source": "table 1"}
@@ -358,6 +358,12 @@ def test_the_command_prints_the_table_and_gives_it_to_programs(project, capsys):
     assert "the_loss  11  11 +- 0.58 (3)         1  yes" in text
     assert "third     1   not in this build" in text
     assert max(map(len, text.splitlines())) <= 80
+    name = "a_network_of_a_very_long_name n_voc, at the end of epoch 1"
+    long = listing.published(project.graph("paper"), ["sample"])
+    found = listing.text([{**row, "number": name} for row in long]).splitlines()
+    assert max(map(len, found)) <= 80
+    assert [line.strip() for line in found[2::2]] == [name] * 3
+    assert found[3].split() == ["11", "11", "+-", "0.58", "(3)", "1", "yes"]
     assert main([*words, "sample", "--csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [(row["paper"], row["number"], row["within"]) for row in rows] == [
@@ -384,8 +390,7 @@ def test_the_report_shows_the_table_below_its_figure(project):
     project.edit("papers/sample.figures.fig1.published", few)
     project.edit("papers/sample.figures.fig2.published", many)
     graph = project.graph()
-    graph.paths.table("sample_lines").parent.mkdir(parents=True, exist_ok=True)
-    lines().to_parquet(graph.paths.table("sample_lines"))
+    lines().to_parquet(_folder(graph.paths.table("sample_lines")))
     text = page(graph, ["sample"])
     first = text[text.index('id="sample.figure.fig1"') : text.index('id="sample.figure.fig2"')]
     rest = text[text.index('id="sample.figure.fig2"') :]
@@ -396,6 +401,36 @@ def test_the_report_shows_the_table_below_its_figure(project):
     assert '11.00 ± 0.58 <span class="n">(3 seeds)</span>' in first
     assert '<details class="beside">' in rest  # long: behind a click
     assert rest.count("not in this build") == 9
+
+
+def test_the_report_at_the_papers_scale_says_within_and_prints_exact_numbers_whole(project):
+    build(project)
+    numbers = {
+        "near": {**EXACT, **END, "value": 11.00025},
+        "far": {**EXACT, **END, "value": 1208.55},
+        "absent": {**EXACT, **END, "value": 1, "at": {"elr": 0.4}},
+    }
+    project.edit("papers/sample.figures.fig1.published", numbers)
+    graph = project.graph("paper")
+    store(graph.paths.claims("sample"), {"paper": "sample", "scale": "paper", "claims": RECORDS})
+    lines().to_parquet(_folder(graph.paths.table("sample_lines")))
+    text = page(graph, ["sample"])
+    assert "3 published numbers, 2 of them with one of ours: 1 within, 1 not" in text
+    assert '<td class="value">11.00025</td>' in text
+    assert '<td class="value">1208.55</td>' in text
+    assert '<td class="yes">yes</td>' in text and '<td class="no">no</td>' in text
+    assert '<td colspan="3" class="why">not in this build</td>' in text
+    # At another scale nothing is judged, and the column is left out.
+    demo = project.graph()
+    lines().to_parquet(_folder(demo.paths.table("sample_lines")))
+    text = page(demo, ["sample"])
+    assert '<td colspan="2" class="why">not in this build</td>' in text
+    assert '<th scope="col">Within</th>' not in text
+
+
+def _folder(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 # ---------------------------------------------------------------------- the committed entries

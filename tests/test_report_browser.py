@@ -57,6 +57,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = Project(tmp_path_factory.mktemp("project"))
     figures = {name: figure(look="Ends.") for name in ("fig1", "fig2", "fig_narrow", "undrawn")}
     graph = build(project)
+    number = {"value": 28, "tolerance": 0.05, "source": "table 1", "column": "test_error"}
+    figures["fig1"]["published"] = {"error_at_a_rate_with_a_long_name": number}
     project.edit("papers/sample.figures", figures)
     graph = project.graph()
     store(graph.paths.figure("sample", "fig1", "png"), png(2000, 320))

@@ -1,6 +1,7 @@
 """Sparse recurrent networks: the KL term, the cell, what is sampled, counted and compacted."""
 
 import math
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from refigure.data.text import baselines
 from refigure.data.text.documents import Documents
 from refigure.data.text.language import Text
 from refigure.errors import UserError
+from refigure.graph.catalogue import CATALOGUE
 from refigure.graph.spec import Spec
 from refigure.measures import sparsity as probes
 from refigure.measures.members import Group, Member
@@ -534,6 +536,11 @@ def test_nothing_is_missing_in_a_network_that_is_not_sparse():
         )
         for short in sparsity.WEIGHTS:
             assert (f"nnz_{short}" in found) == (short != "emb" or len(config) == 6)
+        # The catalogue names what may differ from epoch to epoch; the rest are sizes and guesses.
+        named = set(CATALOGUE["record"]["counts"].columns)
+        assert named - set(found) <= {"nnz_emb", "nnz_emb_strict"}
+        rest = r"all_.*|macs_full|macs_dense_full|kl_least|trivial_.*|pairs_.*|vectors"
+        assert not [name for name in set(found) - named if not re.fullmatch(rest, name)]
 
 
 def test_the_kl_term_is_recorded_with_its_least_and_its_weight():

@@ -23,7 +23,13 @@ from refigure.training.networks import build_model
 from refigure.training.points import Points
 from refigure.training.stack import Stack
 
-RECIPE = {**CATALOGUE["recipe"]["ticks"].keys, "seed": 1, "train": 128, "test": 300, "single": 200}
+RECIPE = {
+    **CATALOGUE["recipe"]["ticks"].defaults,
+    "seed": 1,
+    "train": 128,
+    "test": 300,
+    "single": 200,
+}
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ from engine import (
     training,
 )
 from refigure.errors import UserError
+from refigure.graph.catalogue import CATALOGUE
 from refigure.training.events.calm_end import CalmEnd
 from refigure.training.initial import initial_values
 from refigure.training.jobs.devices import device_of, free_device
@@ -74,6 +75,35 @@ def logits(net, x):
 
 
 # ---------------------------------------------------------------------- recorders
+
+
+def test_the_catalogue_names_what_each_recorder_measures_from_the_start_on():
+    """By it the configuration refuses a best of a column, or an array, that nobody measures."""
+    records = [
+        *RECORDS,
+        {"name": "group_norms", "every": {"epochs": 1}},
+        {"name": "correct", "objects": 8, "held_out": 8, "views": 1, "redrawn": True}
+        | {"every": {"epochs": 1}},
+    ]
+    affine = {"name": "convnet", "k": 2, "norm": "batch_affine"}
+    made = training(spec(model=affine, head=None, optimiser=sgd(0.1)), records=records)
+    made.run()
+    known = [CATALOGUE["record"][record["name"]] for record in records]
+    columns = {column for one in known for column in one.columns}
+    assert set(made.history.scalars[0]) == columns | {"chance"}
+    arrays = {array for one in known for array in one.arrays}
+    assert set(made.history.arrays) == arrays - {"correct_second", "correct_redrawn"}  # of pairs
+    keys = {"train": {"gradient": False, "squared": False}, "test": {"recomputed": False}}
+    bare = [{"name": name, **off, "every": {"epochs": 1}} for name, off in keys.items()]
+    fewer = training(spec(), records=bare)
+    fewer.run()
+    always = {
+        column
+        for name in keys
+        for column, key in CATALOGUE["record"][name].columns.items()
+        if not key
+    }
+    assert set(fewer.history.scalars[0]) == always | {"chance"}
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -154,6 +155,8 @@ def _train(options: argparse.Namespace) -> int:
     from refigure import stages
     from refigure.training.jobs.states import Interrupted
 
+    # Ctrl-C ends a job as a queue does: with a state that the next start goes on from.
+    signal.signal(signal.SIGINT, lambda *_: signal.raise_signal(signal.SIGTERM))
     try:
         stages.train(_graph(options), options.pack, options.state_every)
     except Interrupted as told:

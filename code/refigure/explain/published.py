@@ -9,11 +9,12 @@ from itertools import groupby
 from typing import Any
 
 from refigure.errors import UserError
-from refigure.explain.text import columns, shortened, wrapped
+from refigure.explain.text import WIDTH, columns, shortened, wrapped
 from refigure.graph.lookups import Graph
 from refigure.report.published import FIELDS, NOT_JUDGED, in_words, rows_of
 
-NAME = 30  # columns of a number's name
+INDENT = 4
+REASON = 28  # columns of why there is no number of ours
 
 
 def published(graph: Graph, papers: Sequence[str]) -> list[dict[str, Any]]:
@@ -49,25 +50,39 @@ def text(rows: Sequence[dict[str, Any]]) -> str:
     for (paper, figure), some in groupby(rows, lambda row: (row["paper"], row["figure"])):
         own = list(some)
         lines += wrapped(f"{paper} {figure}: {in_words(own)}")
-        cells = columns([_cells(row) for row in own], (3,))
+        cells = _lines([_cells(row) for row in own])
         for source in dict.fromkeys(row["source"] for row in own):
             lines += wrapped(f"  {source}", indent=4)
-            lines += [f"    {cells[at]}" for at, row in enumerate(own) if row["source"] == source]
+            lines += [
+                " " * INDENT + cells[at] for at, row in enumerate(own) if row["source"] == source
+            ]
         lines.append("")
     return "\n".join(lines).rstrip("\n") if lines else "no published number"
+
+
+def _lines(cells: Sequence[tuple[str, ...]]) -> list[str]:
+    """Cells as lines that fit; a name that does not stands on a line of its own, above."""
+    others = sum(2 + max(len(row[at]) for row in cells) for at in range(1, len(cells[0])))
+    room = WIDTH - INDENT - others
+    fitting = [(name if len(name) <= room else "", *row) for name, *row in cells]
+    blank = "\n" + " " * INDENT
+    return [
+        line if name == own[0] else f"{name}{blank}{line}"
+        for line, own, (name, *_) in zip(columns(fitting, (3,)), fitting, cells)
+    ]
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     number = _with_error(row["published"], row["reading"])
     if row["ours"] is None:
-        return shortened(row["number"], NAME), number, shortened(row["reason"], 28), "", ""
-    ours = _with_error(row["ours"], row["se"])
+        return row["number"], number, shortened(row["reason"], REASON), "", ""
+    ours = _with_error(row["ours"], row["se"]) if row["se"] else f"{row['ours']:.4g}"
     if row["n"] is not None:
         ours += f" ({row['n']})"
     ratio = "" if row["ratio"] is None else f"{row['ratio']:.3g}"
     within = "-" if row["within"] == NOT_JUDGED else row["within"]
-    return shortened(row["number"], NAME), number, ours, ratio, within
+    return row["number"], number, ours, ratio, within
 
 
 def _with_error(value: float, error: float | None) -> str:
-    return f"{value:.4g} +- {error:.2g}" if error else f"{value:.5g}"
+    return f"{value:.4g} +- {error:.2g}" if error else f"{value:.7g}"

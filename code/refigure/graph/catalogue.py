@@ -11,7 +11,7 @@ runs is known and counted, and asking for their targets says in one line what is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -20,7 +20,22 @@ from types import ModuleType
 from typing import Any
 
 from refigure.errors import UserError
-from refigure.graph.reading import MISSING, Key, Nullable, OneOf, default_of, one_of, suggest, typed
+from refigure.graph.reading import (
+    MISSING,
+    Items,
+    Key,
+    Keys,
+    Nullable,
+    Number,
+    OneOf,
+    default_of,
+    not_negative,
+    one_of,
+    positive,
+    share,
+    suggest,
+    typed,
+)
 
 
 @dataclass(frozen=True)
@@ -31,15 +46,20 @@ class Entry:
         module: where `build` (models, tasks, ...) is defined.
         written: key -> what may stand under it.
         meaning: one sentence.
+        columns: of a recorder: column that may differ from one epoch to the next, from the start
+            on -> the key without which it is not measured, or nothing.
+        arrays: of a recorder: those that it may give.
     """
 
     module: str
     written: dict[str, Key | Any] = field(default_factory=dict)
     meaning: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    arrays: tuple[str, ...] = ()
 
     @cached_property
     def keys(self) -> dict[str, Any]:
-        """Key -> its shape: default value, type (no default), `OneOf` or `Nullable`."""
+        """Key -> its shape: default value, type (no default), `OneOf`, `Nullable`, `Number`."""
         return {
             name: one.shape if isinstance(one, Key) else one for name, one in self.written.items()
         }
@@ -48,6 +68,19 @@ class Entry:
     def defaults(self) -> dict[str, Any]:
         """Key -> default; of a key without one, a value that equals nothing."""
         return {key: default_of(shape) for key, shape in self.keys.items()}
+
+    def value(self, key: str, written: Any, where: str) -> Any:
+        """The value of one key, checked with what stands inside it; `MISSING`: the default.
+
+        Raises:
+            UserError: it has no default, or the value is of another kind or out of bounds.
+        """
+        value, one = value_of(self.keys[key], written, where), self.written[key]
+        if isinstance(one, Key) and value is not None:
+            one.check_inside(value, where)
+            if one.inside in NESTED:
+                _check_nested(one.inside, value, where)
+        return value
 
     def there(self) -> bool:
         """Whether the module exists (it is looked up, not imported)."""
@@ -60,23 +93,42 @@ def _one_of(*words: Any) -> OneOf:
     return OneOf(words)
 
 
-_K = Key(int, "Width: the number of filters or units that all layers are multiples of.", 32)
-_DROPOUT = Key(0.0, "Rate of dropout.", 0.25)
-_OUTPUTS = Key(Nullable(int), "Numbers of the last layer; null: one a class.", 128)
+def _always(*names: str) -> dict[str, str]:
+    return dict.fromkeys(names, "")
+
+
+_LEFT = (
+    "C",
+    *(f"nnz_{weights}" for weights in ("emb", "x", "h", "d")),
+    *("n_voc", "n_x", "n_h", "n_gates", "n_i", "n_f", "n_g", "n_o", "macs", "macs_dense"),
+)
+"""What is counted of a sparse recurrent network."""
+
+_K = Key(
+    positive(int), "Width: the number of filters or units that all layers are multiples of.", 32
+)
+_DROPOUT = Key(share(0.0), "Rate of dropout.", 0.25)
+_OUTPUTS = Key(Nullable(positive(int)), "Numbers of the last layer; null: one a class.", 128)
 _PADDING = Key(
-    4, "Black pixels around the image before a crop of its own size: the largest shift.", 1
+    not_negative(int, 4),
+    "Black pixels around the image before a crop of its own size: the largest shift.",
+    1,
 )
 _MEAN = Key(
-    [0.4914, 0.4822, 0.4465], "Mean of each channel that is subtracted, of pixels in [0, 1].", [0.5]
+    [0.4914, 0.4822, 0.4465],
+    "Mean of each channel that is subtracted, of pixels in [0, 1].",
+    [0.5],
+    Items(float),
 )
 _STD = Key(
     [0.2023, 0.1994, 0.2010],
     "Standard deviation of each channel that pixels are divided by.",
     [0.25],
+    Items(positive(float)),
 )
-_CROP = Key(224, "Height and width of the crop after resizing, in pixels.", 32)
+_CROP = Key(positive(int, 224), "Height and width of the crop after resizing, in pixels.", 32)
 _RESIZE = Key(
-    256,
+    positive(int, 256),
     "Height and width to which an evaluation resizes an image before it cuts out the middle, "
     "pixels.",
     36,
@@ -88,36 +140,39 @@ _PARTS = Key(
     "Lengths of the training, validation and test part, in symbols from the start of all files "
     "together; null: the files' names say which part they are.",
     [40800, 7200, 7200],
+    Items(positive(int)),
 )
 
 NESTED: dict[str, dict[str, Key]] = {
     "noise": {
-        "sd": Key(float, "Its standard deviation, in units of a standardised pixel.", 1.0),
-        "seed": Key(int, "The seed that it is drawn from.", 0),
+        "sd": Key(
+            not_negative(float), "Its standard deviation, in units of a standardised pixel.", 1.0
+        ),
+        "seed": Key(not_negative(int), "The seed that it is drawn from.", 0),
     },
     "label_noise": {
         "share": Key(
-            float, "Chance of a label to be drawn anew from all classes, the right one too.", 0.2
+            share(), "Chance of a label to be drawn anew from all classes, the right one too.", 0.2
         ),
-        "seed": Key(int, "The seed that they are drawn from.", 228),
+        "seed": Key(not_negative(int), "The seed that they are drawn from.", 228),
     },
     "corruption": {
         "name": Key(OneOf(("noise", "blur")), "What is done.", "blur"),
         "strength": Key(
-            float,
+            positive(float),
             "Standard deviation: of the noise in units of a standardised pixel, of the blur in "
             "pixels.",
             1.0,
         ),
-        "seed": Key(0, "Seed of the noise.", 1),
+        "seed": Key(not_negative(int, 0), "Seed of the noise.", 1),
     },
 }
-"""Keys inside those of a recipe; its module reads them."""
+"""Keys inside those of a recipe. They are checked with it, and read by its module."""
 
 _IMAGES = {
     "source": _SOURCE,
     "order_seed": Key(
-        Nullable(int, 0),
+        Nullable(not_negative(int), 0),
         "Seed of the order in which images are stored, and so of which are the first; null: the "
         "order of the source's files.",
         228,
@@ -128,25 +183,31 @@ _IMAGES = {
         "all.",
         ["0-79"],
     ),
-    "skip": Key(0, "Training images, the first in the order, that are passed over.", 900),
-    "train": Key(Nullable(int), "Training images that are kept, the next in the order.", 2000),
+    "skip": Key(
+        not_negative(int, 0), "Training images, the first in the order, that are passed over.", 900
+    ),
+    "train": Key(
+        Nullable(positive(int)), "Training images that are kept, the next in the order.", 2000
+    ),
     "test": Key(
-        Nullable(int),
+        Nullable(not_negative(int)),
         "Test images that are kept; of a source without a test part, those after the training "
         "images.",
         901,
     ),
     "per_class": Key(False, "Keep the first `train` / classes images of each class.", True),
     "validation": Key(
-        0, "So many of the training images that are kept become the test images instead.", 5000
+        not_negative(int, 0),
+        "So many of the training images that are kept become the test images instead.",
+        5000,
     ),
     "stratified": Key(
-        Nullable(int),
+        Nullable(not_negative(int)),
         "Seed with which scikit-learn chooses the validation images, of each class its share; "
         "null: the last ones are taken.",
         42,
     ),
-    "pool": Key(Nullable(int), "Height and width after average pooling, in pixels.", 16),
+    "pool": Key(Nullable(positive(int)), "Height and width after average pooling, in pixels.", 16),
     "standardise": Key(
         _one_of("published", "channel", "global"),
         "What pixels are standardised by: the numbers under `mean` and `std`, the moments of each "
@@ -193,7 +254,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
                     "of fixed norms.",
                     "weight",
                 ),
-                "depth": Key(4, "Number of convolutions: 3 or 4.", 3),
+                "depth": Key(Number(int, 4, least=3, most=4), "Number of convolutions: 3 or 4.", 3),
             },
             "A network of three or four convolutions for images of at least 8x8 pixels.",
         ),
@@ -212,26 +273,30 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "tick_mlp": Entry(
             "refigure.models.tick_mlp",
             {
-                "width": Key(32, "Units of a hidden layer.", 64),
-                "layers": Key(2, "Number of hidden layers.", 3),
+                "width": Key(positive(int, 32), "Units of a hidden layer.", 64),
+                "layers": Key(positive(int, 2), "Number of hidden layers.", 3),
             },
             "The scale-invariant perceptron of the synthetic task, with layer norm and one logit.",
         ),
         "vit": Entry(
             "refigure.models.vit",
             {
-                "patch": Key(4, "Height and width of a patch in pixels; divides the image's.", 2),
-                "dim": Key(512, "Width of a token.", 64),
-                "depth": Key(6, "Number of blocks.", 2),
-                "heads": Key(8, "Heads of attention, each of 64 numbers.", 2),
-                "mlp": Key(512, "Width inside the perceptrons.", 64),
-                "dropout": Key(0.1, "Rate of dropout.", 0.0),
+                "patch": Key(
+                    positive(int, 4),
+                    "Height and width of a patch in pixels; divides the image's.",
+                    2,
+                ),
+                "dim": Key(positive(int, 512), "Width of a token.", 64),
+                "depth": Key(positive(int, 6), "Number of blocks.", 2),
+                "heads": Key(positive(int, 8), "Heads of attention, each of 64 numbers.", 2),
+                "mlp": Key(positive(int, 512), "Width inside the perceptrons.", 64),
+                "dropout": Key(share(0.1), "Rate of dropout.", 0.0),
             },
             "A vision transformer for small images.",
         ),
         "mlp": Entry(
             "refigure.models.mlp",
-            {"k": _K, "layers": Key(2, "Number of hidden layers.", 3)},
+            {"k": _K, "layers": Key(positive(int, 2), "Number of hidden layers.", 3)},
             "A perceptron for images: equal hidden layers with biases and ReLU.",
         ),
         "vgg16": Entry(
@@ -245,7 +310,9 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
                 "k": _K,
                 "dropout": _DROPOUT,
                 "final_momentum": Key(
-                    0.9, "Share of a batch in the running moments of the last batch norm.", 0.1
+                    share(0.9),
+                    "Share of a batch in the running moments of the last batch norm.",
+                    0.1,
                 ),
             },
             "WideResNet-28 of any width; 160 is the width that is called 28-10.",
@@ -253,7 +320,9 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "plain_convnet": Entry(
             "refigure.models.plain_convnet",
             {
-                "widths": Key(list, "Filters of each convolution.", [16, 32, 64]),
+                "widths": Key(
+                    list, "Filters of each convolution.", [16, 32, 64], Items(positive(int))
+                ),
                 "head": Key(
                     _one_of("pool", "flatten"),
                     "What the last layer reads: the mean over pixels, or every pixel.",
@@ -268,7 +337,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
             "refigure.models.torchvision_nets",
             {
                 "drop_path": Key(
-                    0.1, "Rate of stochastic depth in the last block, rising from 0.", 0.0
+                    share(0.1), "Rate of stochastic depth in the last block, rising from 0.", 0.0
                 )
             },
             "torchvision's Swin-Tiny.",
@@ -278,7 +347,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
             {
                 "architecture": Key(str, "Name of a classifier of torchvision.", "resnet18"),
                 "drop_path": Key(
-                    Nullable(float), "Rate of stochastic depth; null: torchvision's own.", 0.1
+                    Nullable(share()), "Rate of stochastic depth; null: torchvision's own.", 0.1
                 ),
             },
             "Any classifier of torchvision.",
@@ -286,7 +355,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "cifar_resnet18": Entry(
             "refigure.models.cifar_resnet",
             {
-                "k": Key(64, "Width: the filters of the first stage.", 8),
+                "k": Key(positive(int, 64), "Width: the filters of the first stage.", 8),
                 "outputs": _OUTPUTS,
             },
             "The usual ResNet-18 for images of 32x32 pixels.",
@@ -294,8 +363,8 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "lstm_classifier": Entry(
             "refigure.models.rnn.lstm",
             {
-                "embedding": Key(int, "Numbers of a word's embedding.", 300),
-                "hidden": Key(int, "Units of the LSTM.", 128),
+                "embedding": Key(positive(int), "Numbers of a word's embedding.", 300),
+                "hidden": Key(positive(int), "Units of the LSTM.", 128),
                 "config": Key(
                     str,
                     "Six letters for embedding, words, weights, gates, neurons and last layer: L "
@@ -308,7 +377,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "lstm_language": Entry(
             "refigure.models.rnn.lstm",
             {
-                "hidden": Key(int, "Units of the LSTM.", 256),
+                "hidden": Key(positive(int), "Units of the LSTM.", 256),
                 "config": Key(
                     str,
                     "Four letters for weights, gates, neurons and last layer, as of a classifier; "
@@ -338,9 +407,9 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "soft_targets": Entry(
             "refigure.tasks.soft_targets",
             {
-                "mixup": Key(0.8, "Alpha of mixup; 0: none.", 0.2),
-                "cutmix": Key(1.0, "Alpha of cutmix; 0: none.", 0.0),
-                "smoothing": Key(0.1, "Smoothing of the labels.", 0.0),
+                "mixup": Key(not_negative(float, 0.8), "Alpha of mixup; 0: none.", 0.2),
+                "cutmix": Key(not_negative(float, 1.0), "Alpha of cutmix; 0: none.", 0.0),
+                "smoothing": Key(share(0.1), "Smoothing of the labels.", 0.0),
             },
             "Classification of mixed images with soft labels.",
         ),
@@ -348,7 +417,9 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
             "refigure.tasks.contrastive",
             {
                 "temperature": Key(
-                    0.07, "What the cosine of two views is divided by before the softmax.", 0.5
+                    positive(float, 0.07),
+                    "What the cosine of two views is divided by before the softmax.",
+                    0.5,
                 )
             },
             "SimCLR's NT-Xent: two views of an image, told apart from all others of a batch.",
@@ -372,6 +443,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
                     "Epochs without the KL term, and epochs over which it rises to its full "
                     "weight; null: it always has it.",
                     [5, 10],
+                    Items(not_negative(float)),
                 ),
                 "z_sampling": Key(
                     _one_of("object", "batch"),
@@ -386,9 +458,11 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "sphere_sgd": Entry(
             "refigure.training.optimisers.sgd",
             {
-                "elr": Key(float, "Effective learning rate, which stays fixed.", 1.0e-3),
+                "elr": Key(
+                    not_negative(float), "Effective learning rate, which stays fixed.", 1.0e-3
+                ),
                 "radius": Key(
-                    Nullable(float),
+                    Nullable(positive(float)),
                     "Norm of the scale-invariant weights; null: the norm they start with.",
                     1.0,
                 ),
@@ -397,18 +471,18 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
                     "What norm is held: of all scale-invariant weights, or of each filter.",
                     "filters",
                 ),
-                "momentum": Key(0.0, "Share of the last step that is kept.", 0.9),
+                "momentum": Key(share(0.0), "Share of the last step that is kept.", 0.9),
             },
             "SGD on the sphere of the scale-invariant weights.",
         ),
         "sgd": Entry(
             "refigure.training.optimisers.sgd",
             {
-                "lr": Key(float, "Learning rate.", 0.1),
-                "wd": Key(0.0, "Weight decay, added to the gradient.", 1.0e-4),
-                "momentum": Key(0.0, "Share of the last step that is kept.", 0.9),
+                "lr": Key(not_negative(float), "Learning rate.", 0.1),
+                "wd": Key(not_negative(float, 0.0), "Weight decay, added to the gradient.", 1.0e-4),
+                "momentum": Key(share(0.0), "Share of the last step that is kept.", 0.9),
                 "norm": Key(
-                    Nullable(float),
+                    Nullable(positive(float)),
                     "Norm to which the scale-invariant weights are rescaled after each step; null: "
                     "they are not.",
                     10.0,
@@ -419,8 +493,8 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "adam": Entry(
             "refigure.training.optimisers.adam",
             {
-                "lr": Key(float, "Learning rate.", 1.0e-3),
-                "wd": Key(0.0, "Weight decay.", 0.05),
+                "lr": Key(not_negative(float), "Learning rate.", 1.0e-3),
+                "wd": Key(not_negative(float, 0.0), "Weight decay.", 0.05),
                 "decoupled": Key(
                     False, "Whether weight decay shrinks the weights instead, as in AdamW.", True
                 ),
@@ -430,9 +504,13 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
                     "matrices",
                 ),
                 "layer_decay": Key(
-                    1.0, "Factor of the rate from a layer to the one before it.", 0.9
+                    positive(float, 1.0),
+                    "Factor of the rate from a layer to the one before it.",
+                    0.9,
                 ),
-                "clip": Key(Nullable(float), "Largest norm of a gradient; null: any.", 5.0),
+                "clip": Key(
+                    Nullable(positive(float)), "Largest norm of a gradient; null: any.", 5.0
+                ),
                 "epsilon_hat": Key(
                     False,
                     "Whether epsilon is added before the bias correction, as in Lasagne and "
@@ -453,25 +531,29 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
                 "by": Key(
                     _one_of("step", "epoch"), "Whether the rate falls by steps or epochs.", "epoch"
                 ),
-                "warmup": Key(0, "Epochs of a linear rise before.", 20),
+                "warmup": Key(not_negative(int, 0), "Epochs of a linear rise before.", 20),
                 "warmup_start": Key(
-                    Nullable(float),
+                    Nullable(not_negative(float)),
                     "Factor of the first epoch of the warm-up; null: 1 / (`warmup` + 1).",
                     0.005,
                 ),
                 "period": Key(
-                    Nullable(int), "Epochs from the rate to 0; null: what is left of them.", 100
+                    Nullable(positive(int)),
+                    "Epochs from the rate to 0; null: what is left of them.",
+                    100,
                 ),
-                "flat": Key(0, "Epochs at the full rate before it falls.", 10),
+                "flat": Key(not_negative(int, 0), "Epochs at the full rate before it falls.", 10),
             },
             "A warm-up, the full rate, and half a cosine down to 0.",
         ),
         "linear_tail": Entry(
             "refigure.training.schedules.linear_tail",
             {
-                "flat": Key(0.5, "Share of the epochs at the full rate.", 0.25),
-                "end": Key(0.9, "Share of the epochs at which the fall ends.", 1.0),
-                "factor": Key(0.01, "Factor of the rate from there on.", 0.001),
+                "flat": Key(share(0.5), "Share of the epochs at the full rate.", 0.25),
+                "end": Key(share(0.9), "Share of the epochs at which the fall ends.", 1.0),
+                "factor": Key(
+                    not_negative(float, 0.01), "Factor of the rate from there on.", 0.001
+                ),
                 "first_epoch": _FIRST_EPOCH,
             },
             "The full rate, a linear fall, and a small rate to the end.",
@@ -479,8 +561,8 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "ramp": Entry(
             "refigure.training.schedules.ramp",
             {
-                "flat": Key(0.25, "Share of the epochs at the full rate.", 0.5),
-                "factor": Key(0.1, "Factor of the rate at the end.", 0.01),
+                "flat": Key(share(0.25), "Share of the epochs at the full rate.", 0.5),
+                "factor": Key(not_negative(float, 0.1), "Factor of the rate at the end.", 0.01),
                 "first_epoch": _FIRST_EPOCH,
             },
             "The full rate, then a linear fall to the end.",
@@ -489,9 +571,12 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
             "refigure.training.schedules.stairs",
             {
                 "at": Key(
-                    [0.25, 0.5, 0.75], "Shares of the epochs at which the rate falls.", [0.5]
+                    [0.25, 0.5, 0.75],
+                    "Shares of the epochs at which the rate falls.",
+                    [0.5],
+                    Items(share()),
                 ),
-                "factor": Key(0.1, "Factor of the rate at each of them.", 0.2),
+                "factor": Key(not_negative(float, 0.1), "Factor of the rate at each of them.", 0.2),
                 "first_epoch": _FIRST_EPOCH,
                 "falls": Key(
                     _one_of("after", "at"),
@@ -503,15 +588,19 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         ),
         "exponential": Entry(
             "refigure.training.schedules.exponential",
-            {"factor": Key(0.9885, "Factor of the rate from an epoch to the next.", 0.95)},
+            {
+                "factor": Key(
+                    positive(float, 0.9885), "Factor of the rate from an epoch to the next.", 0.95
+                )
+            },
             "The same factor at every epoch.",
         ),
         "triangles": Entry(
             "refigure.training.schedules.triangles",
             {
-                "cycle": Key(int, "Epochs of a triangle.", 4),
-                "ratio": Key(float, "Factor of the rate at the top.", 0.5),
-                "low": Key(0.01, "The bottom as a share of the top.", 0.1),
+                "cycle": Key(positive(int), "Epochs of a triangle.", 4),
+                "ratio": Key(not_negative(float), "Factor of the rate at the top.", 0.5),
+                "low": Key(not_negative(float, 0.01), "The bottom as a share of the top.", 0.1),
             },
             "Up and down every few epochs, as for fast geometric ensembles.",
         ),
@@ -526,8 +615,8 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
             "refigure.data.images.randaugment",
             {
                 "padding": _PADDING,
-                "operations": Key(2, "Operations on each image.", 1),
-                "magnitude": Key(14, "Strength of each operation, of 30.", 9),
+                "operations": Key(not_negative(int, 2), "Operations on each image.", 1),
+                "magnitude": Key(not_negative(int, 14), "Strength of each operation, of 30.", 9),
             },
             "RandAugment, then a random crop and flip.",
         ),
@@ -541,25 +630,32 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
             {
                 "size": _CROP,
                 "resize": _RESIZE,
-                "magnitude": Key(9, "Strength of RandAugment, of 10.", 5),
-                "erase": Key(0.25, "Share of the images of which a box is erased by noise.", 0.0),
+                "magnitude": Key(not_negative(int, 9), "Strength of RandAugment, of 10.", 5),
+                "erase": Key(
+                    share(0.25), "Share of the images of which a box is erased by noise.", 0.0
+                ),
             },
             "What Swin transformers are fine-tuned with.",
         ),
         "simclr": Entry(
             "refigure.data.images.views",
             {
-                "low_area": Key(0.08, "Least share of the image that a crop covers.", 0.2),
+                "low_area": Key(share(0.08), "Least share of the image that a crop covers.", 0.2),
                 "jitter": Key(
-                    0.8,
+                    not_negative(float, 0.8),
                     "Strength of the colour jitter: up to 1 +- this for brightness, contrast and "
                     "saturation, a quarter of it for the hue.",
                     0.5,
                 ),
-                "jittered": Key(0.8, "Share of the images that are jittered.", 1.0),
+                "jittered": Key(share(0.8), "Share of the images that are jittered.", 1.0),
                 "flip": Key(True, "Mirror every second image.", False),
-                "grey": Key(0.2, "Share of the images that are made grey.", 0.0),
-                "blur": Key([0.1, 2.0], "Least and largest sigma of the blur, pixels.", [0.1, 0.5]),
+                "grey": Key(share(0.2), "Share of the images that are made grey.", 0.0),
+                "blur": Key(
+                    [0.1, 2.0],
+                    "Least and largest sigma of the blur, pixels.",
+                    [0.1, 0.5],
+                    Items(not_negative(float)),
+                ),
                 "clamp": Key(True, "Keep jittered values in [0, 1].", False),
             },
             "SimCLR's views: crop, flip, colour jitter, grey and blur.",
@@ -613,6 +709,12 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
                 ),
             },
             "Loss and error on the training set.",
+            {
+                **_always("train_loss", "train_error"),
+                "gradient_norm": "gradient",
+                "effective_gradient_norm": "gradient",
+                "effective_gradient_rms": "squared",
+            },
         ),
         "test": Entry(
             "refigure.training.recorders.basic",
@@ -622,19 +724,25 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
                 )
             },
             "Loss and error on the test set.",
+            {**_always("test_loss", "test_error"), "test_error_recomputed": "recomputed"},
         ),
         "geometry": Entry(
             "refigure.training.recorders.basic",
             {},
             "Norm of the weights, effective learning rate, and how far they are from the start.",
+            _always("weight_norm", "elr", "cosine_to_start", "distance_to_start"),
         ),
         "turn": Entry(
             "refigure.training.recorders.basic",
             {},
             "Cosine between the weights and those at the measure before.",
+            _always("cosine_to_previous"),
         ),
         "filters": Entry(
-            "refigure.training.recorders.basic", {}, "Norm and effective step of every filter."
+            "refigure.training.recorders.basic",
+            {},
+            "Norm and effective step of every filter.",
+            arrays=("filter_norm", "filter_step"),
         ),
         "step_norms": Entry(
             "refigure.training.recorders.step_norms",
@@ -646,29 +754,36 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
             "refigure.training.recorders.group_norms",
             {},
             "Norm of the last layer, and of what else is not scale-invariant.",
+            _always("head_norm", "free_norm"),
         ),
         "correct": Entry(
             "refigure.training.recorders.correct",
             {
-                "objects": Key(1024, "Training objects that are followed.", 256),
-                "held_out": Key(0, "Test objects that are followed.", 256),
-                "views": Key(10, "Fixed views of each object.", 1),
+                "objects": Key(not_negative(int, 1024), "Training objects that are followed.", 256),
+                "held_out": Key(not_negative(int, 0), "Test objects that are followed.", 256),
+                "views": Key(positive(int, 10), "Fixed views of each object.", 1),
                 "redrawn": Key(False, "Of pairs, also among other companions, as a check.", True),
             },
             "Which objects are classified correctly, under fixed views of each.",
+            arrays=("correct", "correct_second", "correct_held_out", "correct_redrawn"),
         ),
         "counts": Entry(
             "refigure.training.recorders.counts",
             {},
             "Quality of a sparse recurrent network, and how many weights, gates, neurons and words "
             "are left.",
+            _always(
+                *("val_loss", "test_loss", "metric_val", "metric_test", "kl", "kl_weight"),
+                *(name + rule for name in _LEFT for rule in ("", "_strict")),
+            ),
         ),
     },
     "recipe": {
         "images": Entry("refigure.data.images.recipes", _IMAGES, "Images with labels."),
         "shuffled_labels": Entry(
             "refigure.data.images.shuffled_labels",
-            _IMAGES | {"label_seed": Key(0, "Seed of the permutation of labels.", 1)},
+            _IMAGES
+            | {"label_seed": Key(not_negative(int, 0), "Seed of the permutation of labels.", 1)},
             "Images whose training labels are permuted once.",
         ),
         "corrupted": Entry(
@@ -676,8 +791,8 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
             {
                 "source": _SOURCE,
                 "corruptions": Key(list, "Names of its files.", ["fog", "gaussian_noise"]),
-                "severity": Key(int, "From 1 to 5.", 3),
-                "test": Key(Nullable(int), "Images of each corruption; null: all.", 1000),
+                "severity": Key(Number(int, least=1, most=5), "From 1 to 5.", 3),
+                "test": Key(Nullable(positive(int)), "Images of each corruption; null: all.", 1000),
                 "mean": _MEAN,
                 "std": _STD,
             },
@@ -691,13 +806,23 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "ticks": Entry(
             "refigure.data.ticks",
             {
-                "features": Key(16, "Two-dimensional features, each of which tells the class.", 8),
-                "margin": Key(0.1, "Distance of the points from a boundary, at least.", 0.2),
-                "train": Key(512, "Training points.", 256),
-                "test": Key(2000, "Test points.", 500),
-                "seed": Key(int, "Seed of training and test points.", 1),
-                "single": Key(1000, "Points of each set that one feature alone tells apart.", 200),
-                "single_seed": Key(1, "Seed of those sets.", 2),
+                "features": Key(
+                    positive(int, 16), "Two-dimensional features, each of which tells the class.", 8
+                ),
+                "margin": Key(
+                    not_negative(float, 0.1),
+                    "Distance of the points from a boundary, at least.",
+                    0.2,
+                ),
+                "train": Key(positive(int, 512), "Training points.", 256),
+                "test": Key(positive(int, 2000), "Test points.", 500),
+                "seed": Key(not_negative(int), "Seed of training and test points.", 1),
+                "single": Key(
+                    positive(int, 1000),
+                    "Points of each set that one feature alone tells apart.",
+                    200,
+                ),
+                "single_seed": Key(not_negative(int, 1), "Seed of those sets.", 2),
             },
             "The synthetic points of where-large-lrs.",
         ),
@@ -705,23 +830,29 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
             "refigure.data.text.documents",
             {
                 "source": _SOURCE,
-                "length": Key(int, "Tokens of a document, which is cropped or padded.", 200),
-                "words": Key(20000, "Rows of the vocabulary.", 5000),
-                "validation": Key(float, "Share of the training documents for validation.", 0.15),
-                "shuffle_seed": Key(113, "Seed of the order of documents.", 0),
+                "length": Key(
+                    positive(int), "Tokens of a document, which is cropped or padded.", 200
+                ),
+                "words": Key(positive(int, 20000), "Rows of the vocabulary.", 5000),
+                "validation": Key(share(), "Share of the training documents for validation.", 0.15),
+                "shuffle_seed": Key(not_negative(int, 113), "Seed of the order of documents.", 0),
                 "vectors": Key(
                     Nullable(str), "Source of word vectors the embedding starts from.", "glove"
                 ),
                 "lower": Key(False, "Whether text is lower-cased.", True),
                 "held_out": Key(
-                    0.0, "Share of the documents for test, of a source without a test part.", 0.2
+                    share(0.0),
+                    "Share of the documents for test, of a source without a test part.",
+                    0.2,
                 ),
                 "classes": Key(
                     Nullable(list),
                     "Lists of files, the documents of a class each; null: as they are laid out.",
                     [["compound"], ["debugger"]],
                 ),
-                "chunk": Key(25, "Tokens of a document that is cut from such files.", 50),
+                "chunk": Key(
+                    positive(int, 25), "Tokens of a document that is cut from such files.", 50
+                ),
                 "header": Key(
                     True, "Whether the first line of a CSV file is left out as its header.", False
                 ),
@@ -732,7 +863,7 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
             "refigure.data.text.language",
             {
                 "source": _SOURCE,
-                "length": Key(100, "Characters of a window.", 20),
+                "length": Key(positive(int, 100), "Characters of a window.", 20),
                 "parts": _PARTS,
             },
             "A text as a row of characters.",
@@ -741,8 +872,10 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
             "refigure.data.text.language",
             {
                 "source": _SOURCE,
-                "length": Key(35, "Words that are predicted in a step.", 20),
-                "streams": Key(32, "Places in the text that are read side by side.", 16),
+                "length": Key(positive(int, 35), "Words that are predicted in a step.", 20),
+                "streams": Key(
+                    positive(int, 32), "Places in the text that are read side by side.", 16
+                ),
                 "parts": _PARTS,
                 "plain": Key(
                     False,
@@ -750,7 +883,9 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
                     True,
                 ),
                 "words": Key(
-                    Nullable(int), "Rows of the vocabulary; the rest is `<unk>`; null: all.", 8000
+                    Nullable(positive(int)),
+                    "Rows of the vocabulary; the rest is `<unk>`; null: all.",
+                    8000,
                 ),
             },
             "A text as a row of words.",
@@ -760,18 +895,26 @@ CATALOGUE: dict[str, dict[str, Entry]] = {
         "calm_end": Entry(
             "refigure.training.events.calm_end",
             {
-                "jump": Key(5.0, "How many times the lowest loss makes a jump.", 3.0),
-                "floor": Key(0.02, "Loss below which a period has come down.", 0.1),
-                "index": Key(1, "Which jump is meant.", 2),
+                "jump": Key(
+                    positive(float, 5.0), "How many times the lowest loss makes a jump.", 3.0
+                ),
+                "floor": Key(
+                    not_negative(float, 0.02), "Loss below which a period has come down.", 0.1
+                ),
+                "index": Key(positive(int, 1), "Which jump is meant.", 2),
             },
             "The lowest loss before the n-th jump of the training loss.",
         ),
         "jump": Entry(
             "refigure.training.events.jump",
             {
-                "jump": Key(5.0, "How many times the lowest loss makes a jump.", 3.0),
-                "floor": Key(0.02, "Loss below which a period has come down.", 0.1),
-                "index": Key(1, "Which jump is meant.", 2),
+                "jump": Key(
+                    positive(float, 5.0), "How many times the lowest loss makes a jump.", 3.0
+                ),
+                "floor": Key(
+                    not_negative(float, 0.02), "Loss below which a period has come down.", 0.1
+                ),
+                "index": Key(positive(int, 1), "Which jump is meant.", 2),
                 "offset": Key(
                     int, "Epochs after the onset of the jump; before it if negative.", -5
                 ),
@@ -811,13 +954,13 @@ def settings(kind: str, written: Any, where: str) -> dict[str, Any]:
         if key not in keys:
             raise UserError(f"{where}: {kind} '{name}' has no key '{key}'{suggest(key, keys)}")
     return {"name": name} | {
-        key: value_of(shape, written.get(key, MISSING), f"{where}.{key}")
-        for key, shape in keys.items()
+        key: CATALOGUE[kind][name].value(key, written.get(key, MISSING), f"{where}.{key}")
+        for key in keys
     }
 
 
 def value_of(shape: Any, written: Any, where: str) -> Any:
-    """The value of one key, checked against its entry."""
+    """The value of one key, checked against its shape."""
     if written is MISSING:
         value = default_of(shape)
         if value is MISSING:
@@ -827,7 +970,59 @@ def value_of(shape: Any, written: Any, where: str) -> Any:
         return one_of(shape, written, where)
     if isinstance(shape, Nullable):
         return None if written is None else typed(written, shape.kind, where)
-    return typed(written, shape if isinstance(shape, type) else type(shape), where)
+    return typed(written, shape if isinstance(shape, (type, Number)) else type(shape), where)
+
+
+def _check_nested(name: str, written: Any, where: str) -> None:
+    """Refuse what one of `NESTED` may not hold; what is left out stays so, for identities."""
+    keys = Keys(written, where)
+    keys.refuse_others(NESTED[name])
+    for key, one in NESTED[name].items():
+        one.take(keys, key)
+
+
+def check_column(name: str, recorders: Iterable[Mapping[str, Any]], where: str, whose: str) -> None:
+    """Refuse a column that none of some recorders measures.
+
+    Args:
+        recorders: `{name, keys...}` with all keys.
+        whose: what they are of.
+
+    Raises:
+        UserError: it suggests the nearest column, or what to add under `record`.
+    """
+    known = {
+        column: (recorder, key)
+        for recorder, one in CATALOGUE["record"].items()
+        for column, key in one.columns.items()
+    }
+    for one in recorders:
+        columns = CATALOGUE["record"][one["name"]].columns
+        if name in columns and (not columns[name] or one[columns[name]]):
+            return
+    if name not in known:
+        raise UserError(f"{where}: unknown column '{name}'{suggest(name, known)}")
+    recorder, key = known[name]
+    wanted = f"`{recorder}` with `{key}`" if key else f"`{recorder}`"
+    raise UserError(f"{where}: no recorder of {whose} measures '{name}'; add {wanted} to `record`")
+
+
+def check_array(name: str, recorders: Iterable[str], where: str, whose: str) -> None:
+    """Refuse an array that none of some recorders gives, however their keys are set: a table may
+    be of runs some of which lack it.
+
+    Raises:
+        UserError: it suggests the nearest array, or what to add under `record`.
+    """
+    known = {
+        array: recorder for recorder, one in CATALOGUE["record"].items() for array in one.arrays
+    }
+    if name not in known:
+        raise UserError(f"{where}: unknown array '{name}'{suggest(name, known)}")
+    if known[name] not in recorders:
+        raise UserError(
+            f"{where}: no recorder of {whose} measures '{name}'; add `{known[name]}` to `record`"
+        )
 
 
 def absent(modules: Iterable[str]) -> list[str]:

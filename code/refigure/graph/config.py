@@ -16,6 +16,7 @@ from refigure.graph.catalogue import settings
 from refigure.graph.paths import placed
 from refigure.graph.reading import (
     Each,
+    Hex,
     Items,
     Key,
     Keys,
@@ -24,6 +25,8 @@ from refigure.graph.reading import (
     default_of,
     keyed,
     keys_of,
+    not_negative,
+    positive,
     read,
     read_written,
     read_yaml,
@@ -49,8 +52,11 @@ QUEUE = ("train", "measure")
 """Rules whose jobs a cluster's queue gets; all others run where Snakemake does."""
 PUBLISHED = "published"
 """Where under `results/` the verdicts on the papers' own numbers lie; no scale has this name."""
+EXAMPLE_SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _PATH = "A path from the checkout; `~` and `$NAME` are put in."
-_SHA256 = Key(str, "The SHA-256 of what lies there; `refigure pin NAME` writes it.", "8b3b6ae9...")
+_SHA256 = Key(
+    Hex(64), "The SHA-256 of what lies there; `refigure pin NAME` writes it.", EXAMPLE_SHA256
+)
 _LINKS = Key(
     Nullable(bool), "Whether links in the folder are read as the files that they lead to.", True
 )
@@ -61,8 +67,8 @@ _FOLDER = Key(
 )
 DOWNLOAD_KEYS = {
     "url": Key(str, "Where it is fetched from.", "https://example.org/a.txt"),
-    "sha256": Key(Nullable(str), "Its SHA-256.", "8b3b6ae9..."),
-    "git_blob": Key(Nullable(str), "In place of it, the id of the blob in a Git repository."),
+    "sha256": Key(Nullable(Hex(64)), "Its SHA-256.", EXAMPLE_SHA256),
+    "git_blob": Key(Nullable(Hex(40)), "In place of it, the id of the blob in a Git repository."),
 }
 """What is written of each file of a download."""
 SOURCES: dict[str, tuple[str, dict[str, Key]]] = {
@@ -110,7 +116,7 @@ SOURCES: dict[str, tuple[str, dict[str, Key]]] = {
             "files": Key(
                 dict,
                 "Name -> `url`, and `sha256` or the id of a `git_blob`.",
-                {"a.txt": {"url": "https://example.org/a.txt", "sha256": "8b3b6ae9..."}},
+                {"a.txt": {"url": "https://example.org/a.txt", "sha256": EXAMPLE_SHA256}},
                 Each("download", "file"),
             ),
             "terms": Key(
@@ -145,6 +151,18 @@ SOURCES: dict[str, tuple[str, dict[str, Key]]] = {
 }
 """Kind of source -> what it is, and its keys."""
 SOURCE_KEYS = {kind: keys for kind, (_, keys) in SOURCES.items()}
+
+
+def _download(written: Any, where: str) -> dict[str, str]:
+    """A file of a download: its address, and one checksum."""
+    keys = Keys(written, where)
+    check = "git_blob" if "git_blob" in keys.mapping else "sha256"
+    told = DOWNLOAD_KEYS[check].shape.kind
+    found = {"url": keys.take("url", str), check: keys.take(check, told)}
+    keys.done()
+    return found
+
+
 REFERENCE = "refigure.data.reference"  # says which text this interpreter holds
 FILES = ("images", "text", "arrays", "predictions", "weights")
 WEIGHTS = ("weights", "torchvision_weights")  # kinds of source that networks start from
@@ -154,19 +172,21 @@ WEIGHTS = ("weights", "torchvision_weights")  # kinds of source that networks st
 class Resources:
     """What a job asks for of a machine or a queue."""
 
-    gpu: int = keyed(0, "GPUs.", 1)
-    mem_mb: int = keyed(2000, "Memory, MB.", 16000)
-    runtime: int = keyed(30, "Minutes.", 240)
+    gpu: int = keyed(not_negative(int, 0), "GPUs.", 1)
+    mem_mb: int = keyed(not_negative(int, 2000), "Memory, MB.", 16000)
+    runtime: int = keyed(not_negative(int, 30), "Minutes.", 240)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What shortens every run of a scale, for trying things out."""
 
-    epochs: int | None = keyed(Nullable(int), "The most epochs of a run.", 2)
-    train: int | None = keyed(Nullable(int), "The most training images.", 128)
-    test: int | None = keyed(Nullable(int), "The most test images.", 128)
-    seeds: int | None = keyed(Nullable(int), "How many seeds of each experiment, the first.", 1)
+    epochs: int | None = keyed(Nullable(positive(int)), "The most epochs of a run.", 2)
+    train: int | None = keyed(Nullable(positive(int)), "The most training images.", 128)
+    test: int | None = keyed(Nullable(positive(int)), "The most test images.", 128)
+    seeds: int | None = keyed(
+        Nullable(positive(int)), "How many seeds of each experiment, the first.", 1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,9 +219,9 @@ class ScaleFile:
         ["power-laws/tabA_hyper"],
         Items(str),
     )
-    block: int = keyed(64, "The most runs that one job trains.", 32)
+    block: int = keyed(positive(int, 64), "The most runs that one job trains.", 32)
     stack: int | None = keyed(
-        Nullable(int),
+        Nullable(positive(int)),
         "The most networks of grouped convolutions that a job trains side by side on a GPU; "
         "without it, as many as fit its memory.",
         1,
@@ -237,7 +257,7 @@ class ConfigFile:
     sources: Mapping[str, Any] = keyed(
         dict,
         "Name -> where raw data are; null: nothing is trained on them until `local.yaml` says.",
-        {"flowers": {"images": "../flowers", "sha256": "8b3b6ae9..."}},
+        {"flowers": {"images": "../flowers", "sha256": EXAMPLE_SHA256}},
         Each("source", "name"),
     )
 
@@ -402,13 +422,11 @@ class Config:
         for name, one in SOURCE_KEYS[kind].items():
             source[name] = one.take(keys, name)
         keys.done()
-        if "sha256" in source:
-            source["sha256"] = source["sha256"].lower()  # some systems write capitals
-        for name, file in source.get("files", {}).items():
-            keys = Keys(file, f"{where}.files.{name}")
-            keys.take("url", str)
-            keys.take("sha256" if "git_blob" not in file else "git_blob", str)
-            keys.done()
+        if "files" in source:
+            source["files"] = {
+                name: _download(file, f"{where}.files.{name}")
+                for name, file in source["files"].items()
+            }
         return source
 
     @cached_property
@@ -465,19 +483,7 @@ class Config:
                     )
                 kept = read_written(Resources, asked, f"{file}: resources.{stage}")
                 merged["resources"][stage] = merged["resources"].get(stage, {}) | kept
-                for key, amount in kept.items():
-                    if amount < 0:
-                        raise UserError(
-                            f"{file}: resources.{stage}.{key} must not be negative, got {amount}"
-                        )
-            if merged["block"] < 1:
-                raise UserError(f"{file}: block must be at least 1, got {merged['block']}")
-            if merged["stack"] is not None and merged["stack"] < 1:
-                raise UserError(f"{file}: stack must be at least 1, got {merged['stack']}")
-            limits = read_written(Limits, written.get("limits", {}), f"{file}: limits")
-            for key, limit in limits.items():
-                if limit is not None and limit < 1:
-                    raise UserError(f"{file}: limits.{key} must be at least 1, got {limit}")
+            read_written(Limits, written.get("limits", {}), f"{file}: limits")
         return Scale(name, f"config/scales/{name}.yaml", chain, **merged)
 
     def recipe(self, scale: Scale, alias: str, place: str) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from refigure.errors import UserError
-from refigure.graph.catalogue import CATALOGUE, settings, value_of
+from refigure.graph.catalogue import CATALOGUE, check_column, settings, value_of
 from refigure.graph.overrides import at_scale
 from refigure.graph.reading import (
     Each,
@@ -23,6 +23,8 @@ from refigure.graph.reading import (
     OneOf,
     keyed,
     keys_of,
+    not_negative,
+    positive,
     read,
     suggest,
     typed,
@@ -43,10 +45,12 @@ from refigure.graph.spec import (
 
 CASE_KEYS = {
     "seeds": Key(
-        Nullable(int), "How many seeds its runs have: 0, 1, ...; no axis `seed` then.", 64
+        Nullable(positive(int)), "How many seeds its runs have: 0, 1, ...; no axis `seed` then.", 64
     ),
-    "block": Key(Nullable(int), "The most of its runs that one job trains.", 8),
-    "stack": Key(Nullable(int), "The most of them side by side on a GPU, as `stack` of all.", 8),
+    "block": Key(Nullable(positive(int)), "The most of its runs that one job trains.", 8),
+    "stack": Key(
+        Nullable(positive(int)), "The most of them side by side on a GPU, as `stack` of all.", 8
+    ),
 }
 """What a case may say beside its axes."""
 SOURCED = ("data", "checkpoint")  # axes whose values have no runs where nobody configured a source
@@ -284,19 +288,21 @@ class Experiment:
         parse=lambda written, place: _predictions(written, place),
     )
     block: int | None = keyed(
-        Nullable(int),
+        Nullable(positive(int)),
         "The most runs that one job trains; without it, as many as the scale says.",
         8,
     )
     stack: int | None = keyed(
-        Nullable(int),
+        Nullable(positive(int)),
         "The most networks of grouped convolutions that a job trains side by side on a GPU; "
         "without it, as many as the scale says.",
         8,
     )
     by_seed: bool = keyed(True, "Whether a job trains runs of one seed only.", False)
     budget: float = keyed(
-        0.0, "Core-seconds that its runs may cost at `demo`: see `refigure plan --budgets`.", 8
+        not_negative(float, 0.0),
+        "Core-seconds that its runs may cost at `demo`: see `refigure plan --budgets`.",
+        8,
     )
     resources: Mapping[str, int] = keyed(
         {},
@@ -357,14 +363,17 @@ class Experiment:
 
     def wanted(self, epochs: int) -> Wanted:
         """What its runs of that length leave behind."""
-        records = []
+        records, recorders = [], []
         for name, written in self.record.items():
             where = f"{self.where}.record.{name}"
             keys = dict(Keys(written, where).mapping)
             clock = resolve_clock(keys.pop("every", {"epochs": 1}), f"{where}.every")
-            records.append(
-                canonical({**settings("record", {"name": name, **keys}, where), "every": clock})
-            )
+            recorders.append(settings("record", {"name": name, **keys}, where))
+            records.append(canonical({**recorders[-1], "every": clock}))
+        for name, point in self.points.items():
+            if isinstance(point, Mapping) and isinstance(point.get("best"), str):
+                where = f"{self.where}.points.{name}.best"
+                check_column(point["best"], recorders, where, f"'{self.name}'")
         return Wanted(
             frozenset(canonical(self.point_of(name, epochs)) for name in self.points),
             frozenset(records),
@@ -397,10 +406,6 @@ def read_experiment(
     experiment = read(Experiment, merged, where, name=name, file=file, limits=limits)
     for axis, values in experiment.grid.items():
         _check_values(axis, values, where)
-    for key in ("block", "stack"):
-        value = getattr(experiment, key)
-        if value is not None and value < 1:
-            raise UserError(f"{where}.{key} must be at least 1, got {value}")
     both = [axis for case in experiment.cases for axis in _axes_of(case) if axis in experiment.grid]
     if both:
         raise UserError(f"{where}: axis '{both[0]}' is in its grid and in its cases")
@@ -418,9 +423,8 @@ def _cases(written: list, place: str) -> list[dict[str, Any]]:
     for index, case in enumerate(cases):
         if case in cases[:index]:
             raise UserError(f"{place}: {case} is written twice")
-        for key in ("seeds", "block", "stack"):
-            if case.get(key) is not None and typed(case[key], int, f"{place}.{key}") < 1:
-                raise UserError(f"{place}.{key} must be at least 1, got {case[key]}")
+        for key, one in CASE_KEYS.items():
+            one.take(Keys(case, place), key)
     return cases
 
 

@@ -140,12 +140,15 @@ def _as_yaml(value: float) -> str:
     return mantissa + ("" if "." in mantissa or not e else ".0") + e + exponent
 
 
-def typed(value: Any, kind: type | tuple[type, ...], where: str) -> Any:
+def typed(value: Any, kind: type | tuple[type, ...] | Number | Hex, where: str) -> Any:
     """`value` if it is of that kind, or of one of some; an int is taken where a float is asked for.
 
     Raises:
-        UserError: it is of another: the line names the place, what is asked for, and the value.
+        UserError: it is of another, or outside the kind's bounds: the line names the place, what is
+            asked for, and the value.
     """
+    if isinstance(kind, (Number, Hex)):
+        return kind.checked(value, where)
     if kind is float:
         return number(value, where)
     if kind is int and isinstance(value, float) and value.is_integer():
@@ -176,14 +179,79 @@ class OneOf:
 
 
 @dataclass(frozen=True)
+class Number:
+    """A key of a number with bounds: a count, a size, a share.
+
+    Args:
+        kind: int or float.
+        default: `MISSING`: there is none, the key must be written.
+        least, most: bounds that it may have; None: it has no such bound.
+        above: a bound that it may not have.
+    """
+
+    kind: type
+    default: Any = MISSING
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+
+    @property
+    def bounds(self) -> str:
+        """In words: `at least 1`, `above 0`, `from 0 to 1`."""
+        if self.above is not None:
+            return f"above {self.above}"
+        return (
+            f"at least {self.least}" if self.most is None else f"from {self.least} to {self.most}"
+        )
+
+    def checked(self, value: Any, where: str) -> int | float:
+        """The value, if it is such a number."""
+        found = typed(value, self.kind, where)
+        within = self.least is None or found >= self.least
+        within &= self.most is None or found <= self.most
+        within &= self.above is None or found > self.above
+        if not within:
+            raise UserError(f"{where} must be {self.bounds}, got {value}")
+        return found
+
+
+def positive(kind: type, default: Any = MISSING) -> Number:
+    """The shape of a count or size that is not 0: a whole number of at least 1, or one above 0."""
+    return Number(int, default, least=1) if kind is int else Number(float, default, above=0)
+
+
+def not_negative(kind: type, default: Any = MISSING) -> Number:
+    """The shape of a number that may be 0."""
+    return Number(kind, default, least=0)
+
+
+def share(default: Any = MISSING) -> Number:
+    """The shape of a share, rate or chance, from 0 to 1."""
+    return Number(float, default, least=0, most=1)
+
+
+@dataclass(frozen=True)
+class Hex:
+    """A key of a text of so many hexadecimal digits, capitals or not; read as small letters."""
+
+    digits: int
+
+    def checked(self, value: Any, where: str) -> str:
+        """The value, if it is such a text."""
+        if not re.fullmatch(f"[0-9a-fA-F]{{{self.digits}}}", typed(value, str, where)):
+            raise UserError(f"{where} must be {self.digits} hexadecimal digits, got '{value}'")
+        return value.lower()
+
+
+@dataclass(frozen=True)
 class Nullable:
     """A key that may be null, which is its default where none other is given.
 
     Args:
-        kind: a type, or several.
+        kind: a type, or several, a `Number` or `Hex`.
     """
 
-    kind: type | tuple[type, ...]
+    kind: type | tuple[type, ...] | Number | Hex
     default: Any = None
 
 
@@ -204,7 +272,7 @@ class Key:
 
     Args:
         shape: a type, or several, where there is no default; the default itself, whose type is
-            asked for; or `OneOf`, `Nullable`, `Kinds`.
+            asked for; or `OneOf`, `Nullable`, `Kinds`, `Number`, `Hex`.
         meaning: one sentence.
         example: a value.
         inside: what a mapping or list holds: a section of the page, `Each` or `Items` of one.
@@ -229,17 +297,17 @@ class Key:
             value = keys.take(name, shape.kind if written else object, shape.default)
         elif isinstance(shape, Kinds):
             value = keys.take(name, shape.types, copy(shape.default))
-        elif isinstance(shape, (type, tuple)):
-            value = keys.take(name, shape)
+        elif isinstance(shape, (type, tuple, Number, Hex)):
+            value = keys.take(name, shape, default_of(shape))
         else:
             value = keys.take(name, type(shape), copy(shape))
-        self._check_inside(value, place)
+        self.check_inside(value, place)
         return self.parse(value, place) if self.parse else value
 
-    def _check_inside(self, value: Any, place: str) -> None:
+    def check_inside(self, value: Any, place: str) -> None:
         """Refuse what a list or mapping may not hold, where that is one type or a few."""
         kind = getattr(self.inside, "inside", None)
-        if not isinstance(kind, (type, tuple)):
+        if not isinstance(kind, (type, tuple, Number)):
             return
         if isinstance(self.inside, Items) and isinstance(value, list):
             for item in value:
@@ -325,9 +393,9 @@ def default_of(shape: Any) -> Any:
     """The default that a shape states, or `MISSING`."""
     if isinstance(shape, OneOf):
         return shape.words[0]
-    if isinstance(shape, (Nullable, Kinds)):
+    if isinstance(shape, (Nullable, Kinds, Number)):
         return shape.default
-    return MISSING if isinstance(shape, (type, tuple)) else shape
+    return MISSING if isinstance(shape, (type, tuple, Hex)) else shape
 
 
 class Keys:
@@ -340,7 +408,9 @@ class Keys:
             raise UserError(f"{where} must be keys and values, got {mapping!r}")
         self.mapping, self.where, self.taken = mapping, where, []
 
-    def take(self, key: str, kind: type | tuple = object, default: Any = MISSING) -> Any:
+    def take(
+        self, key: str, kind: type | tuple | Number | Hex = object, default: Any = MISSING
+    ) -> Any:
         """The value of `key`, of that kind; the default (or an error) where it is not written."""
         self.taken.append(key)
         if key not in self.mapping:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from refigure.errors import UserError
+from refigure.graph.catalogue import check_array
 from refigure.graph.config import Config
 from refigure.graph.experiments import FINAL, SETS, Run, select
 from refigure.graph.overrides import at_scale
@@ -316,6 +318,19 @@ class Selections(Runs):
                 " to its `predictions`"
             )
 
+    def _check_recorded(self, array: str, table: Table, place: str) -> None:
+        """Refuse an array that none of a table's runs leaves.
+
+        Raises:
+            UserError: names the nearest array, or the experiments.
+        """
+        runs = [run for members in table.runs.values() for run in members]
+        if runs:
+            records = {record for run in runs for record in self.owned[1][run.id].records}
+            recorders = {json.loads(record)["name"] for record in records}
+            names = ", ".join(f"'{name}'" for name in dict.fromkeys(run.experiment for run in runs))
+            check_array(array, recorders, place, names)
+
     @cached_property
     def probe_of_part(self) -> dict[str, Probe]:
         """Job name -> probe."""
@@ -347,6 +362,8 @@ class Selections(Runs):
             data=self._data_of(asked.data, place),
             options=asked.options,
         )
+        for array in (*table.arrays, *table.recorded.values()):
+            self._check_recorded(array, table, f"{place}.arrays")
         if name in self._resolving:
             raise UserError(f"{place}: made of itself: {' -> '.join([*self._resolving, name])}")
         self._resolving.append(name)

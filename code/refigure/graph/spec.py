@@ -13,6 +13,7 @@ from typing import Any
 from refigure.errors import UserError
 from refigure.graph.catalogue import CATALOGUE, settings, value_of
 from refigure.graph.reading import (
+    MISSING,
     Key,
     Keys,
     Kinds,
@@ -20,7 +21,10 @@ from refigure.graph.reading import (
     OneOf,
     default_of,
     keyed,
+    not_negative,
+    positive,
     read,
+    share,
     suggest,
     typed,
 )
@@ -70,13 +74,13 @@ KEYS: dict[str, Key] = {
         {"train_loss_below": 0.01},
         "stop",
     ),
-    "batch": Key(128, "Objects of a step.", 256),
+    "batch": Key(positive(int, 128), "Objects of a step.", 256),
     "full_batch": Key(
         False, "Whether an epoch is one step, on the mean gradient of all its batches.", True
     ),
     "drop_last": Key(False, "Whether a last batch that is not full is left out.", True),
     "epochs": Key(
-        int,
+        not_negative(int),
         "How long a run is. Of one that goes on from a state, its parent's epochs are counted.",
         300,
     ),
@@ -119,7 +123,7 @@ class Head:
     seed: int | None = keyed(
         Nullable(int), "The seed that it is drawn from; null: the run's own.", 228
     )
-    norm: float = keyed(float, "The Frobenius norm that its weight is rescaled to.", 10)
+    norm: float = keyed(positive(float), "The Frobenius norm that its weight is rescaled to.", 10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +131,14 @@ class Stop:
     """When training ends before its last epoch: one of two bounds."""
 
     train_loss_below: float | None = keyed(
-        Nullable(float), "At the first epoch whose train loss, measured at its end, is below.", 0.01
+        Nullable(positive(float)),
+        "At the first epoch whose train loss, measured at its end, is below.",
+        0.01,
     )
     train_loss_running_below: float | None = keyed(
-        Nullable(float), "At the first epoch whose mean loss over its batches is below.", 0.01
+        Nullable(positive(float)),
+        "At the first epoch whose mean loss over its batches is below.",
+        0.01,
     )
 
 
@@ -138,14 +146,16 @@ class Stop:
 class Average:
     """A mean of the weights of several moments of a run; their batch norm is estimated anew."""
 
-    count: int = keyed(int, "How many networks are averaged.", 5)
-    every: int = keyed(1, "Epochs from one to the next.", 2)
+    count: int = keyed(positive(int), "How many networks are averaged.", 5)
+    every: int = keyed(positive(int, 1), "Epochs from one to the next.", 2)
     start: Any = keyed(Nullable((int, str)), "The epoch of the first, or `last`.", 200, name="from")
     to: Any = keyed(
         Nullable((int, str)), "In place of `from`: the epoch of the last, or `last`.", "last"
     )
     steps: int | None = keyed(
-        Nullable(int), "In place of `every`, with `to`: optimiser steps from one to the next.", 10
+        Nullable(positive(int)),
+        "In place of `every`, with `to`: optimiser steps from one to the next.",
+        10,
     )
 
 
@@ -157,7 +167,7 @@ class Point:
         Nullable((int, str)), "The end of an epoch; 0 is the start, `last` the end.", "last"
     )
     fraction: float | None = keyed(
-        Nullable(float), "A share of the run's epochs, from 0 to 1.", 0.25
+        Nullable(share()), "A share of the run's epochs, from 0 to 1.", 0.25
     )
     average: dict | None = keyed(
         Nullable(dict), "A mean of weights.", {"count": 5, "from": 200}, "average"
@@ -175,13 +185,13 @@ class Point:
 class Clock:
     """When a recorder measures: one of three units. The start and the end are always measured."""
 
-    epochs: int | None = keyed(Nullable(int), "Every n-th epoch.", 5)
-    steps: int | None = keyed(Nullable(int), "Every n-th step.", 100)
+    epochs: int | None = keyed(Nullable(positive(int)), "Every n-th epoch.", 5)
+    steps: int | None = keyed(Nullable(positive(int)), "Every n-th step.", 100)
     log: int | None = keyed(
-        Nullable(int), "So many epochs of each power of ten, evenly on the log scale.", 8
+        Nullable(positive(int)), "So many epochs of each power of ten, evenly on the log scale.", 8
     )
     trailing: int | None = keyed(
-        Nullable(int), "With `log`: also every n-th epoch of the last quarter.", 10
+        Nullable(positive(int)), "With `log`: also every n-th epoch of the last quarter.", 10
     )
 
 
@@ -328,12 +338,11 @@ class Spec:
         values["start"] = keys.take("start", dict, None)
         for key, shape in PLAIN.items():
             default = default_of(shape)
-            if key in written or not isinstance(shape, type):
+            if key in written or default is not MISSING:
                 values[key] = value_of(shape, keys.take(key, object, default), f"{where}.{key}")
             else:
                 values[key] = keys.take(key)
         keys.done()
-        _check_sizes(values, where)
         for key in PARTS:
             if values[key] is not None:
                 values[key] = Part(key, values[key])
@@ -414,21 +423,19 @@ class Spec:
             shape = str if key == "data" else PLAIN.get(key)
             if shape is None:
                 raise UserError(f"{where}: '{key}' is no axis: it takes several keys")
-            value = value_of(shape, value, f"{where}.{axis}")
-            _check_sizes({key: value}, where)
-            return key, value
+            return key, value_of(shape, value, f"{where}.{axis}")
         kind, key = path
         written = changed.get(kind) or getattr(self, kind)
         if written is None:
             raise UserError(f"{where}: the spec has no '{kind}' for axis '{axis}'")
         if kind in CATALOGUE:
-            shapes = CATALOGUE[kind][written["name"]].keys
-            if key not in shapes:
-                name = written["name"]
+            name = written["name"]
+            entry = CATALOGUE[kind][name]
+            if key not in entry.keys:
                 raise UserError(
-                    f"{where}: {kind} '{name}' has no key '{key}'{suggest(key, shapes)}"
+                    f"{where}: {kind} '{name}' has no key '{key}'{suggest(key, entry.keys)}"
                 )
-            value = value_of(shapes[key], value, f"{where}.{axis}")
+            value = entry.value(key, value, f"{where}.{axis}")
         elif key not in written:
             raise UserError(f"{where}: '{kind}' has no key '{key}'{suggest(key, written)}")
         elif kind in ("head", "stop"):
@@ -436,12 +443,6 @@ class Spec:
             value = read({**written, key: value}, f"{where}.{kind}")[key]
         part = written if type(written) is Part else Part(kind, written)
         return kind, part.having(key, value)
-
-
-def _check_sizes(values: Mapping[str, Any], where: str) -> None:
-    for key, least in (("batch", 1), ("epochs", 0)):
-        if values.get(key, least) < least:
-            raise UserError(f"{where}.{key} must be at least {least}, got {values[key]}")
 
 
 @cache
@@ -516,8 +517,6 @@ def resolve_point(written: Any, epochs: int, where: str) -> dict[str, Any]:
     if kind == "average":
         return {"average": _average(point.average, epochs, f"{where}.average")}
     if kind == "fraction":
-        if not 0 <= point.fraction <= 1:
-            raise UserError(f"{where}: fraction must be from 0 to 1, got {point.fraction}")
         return {"epoch": round(point.fraction * epochs)}
     epoch = _epoch(point.epoch, epochs, where)
     if epoch < 0:
@@ -542,13 +541,9 @@ def _average(written: Any, epochs: int, where: str) -> dict[str, int]:
         if mean.to is None or "every" in written:
             raise UserError(f"{where}: steps stands in place of every, with to: {dict(written)}")
         to = _epoch(mean.to, epochs, where)
-        if min(mean.count, mean.steps, to) < 1:
-            raise UserError(f"{where}: count, steps and to must be positive: {dict(written)}")
-        if to > epochs:
+        if not 1 <= to <= epochs:
             raise UserError(f"{where}: averages epochs outside 0 to {epochs}: {dict(written)}")
         return {"count": mean.count, "steps": mean.steps, "to": to}
-    if mean.count < 1 or mean.every < 1:
-        raise UserError(f"{where}: count and every must be positive: {dict(written)}")
     span = (mean.count - 1) * mean.every
     if mean.to is None:
         first = _epoch(mean.start, epochs, where)
@@ -567,7 +562,7 @@ def resolve_clock(written: Any, where: str) -> dict[str, Any]:
     """When a recorder measures, by the one unit that the keys of a `Clock` name.
 
     Raises:
-        UserError: an unknown key, two units or none, or a number below 1.
+        UserError: an unknown key, two units or none, or no number of at least 1.
     """
     mapping = Keys(written, where).mapping
     units = [unit for unit in CLOCK_UNITS if unit in mapping]
@@ -580,9 +575,6 @@ def resolve_clock(written: Any, where: str) -> dict[str, Any]:
     if clock.trailing is not None and unit != "log":
         raise UserError(f"{where}: trailing is a key of a clock that is log, got {unit}")
     found = {unit: getattr(clock, unit)} | ({"trailing": clock.trailing} if unit == "log" else {})
-    for key, value in found.items():
-        if value is None and key == "trailing":
-            continue
-        if value is None or value < 1:
-            raise UserError(f"{where}.{key} must be positive, got {value}")
+    if found[unit] is None:
+        raise UserError(f"{where}.{unit} must be a whole number, got None")
     return found

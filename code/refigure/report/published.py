@@ -32,6 +32,7 @@ from refigure.report.wording import count, estimate, plain
 
 PAPER_SCALE = "paper"  # what a scale is measured by
 SHOWN_ROWS = 8  # of a figure's published numbers; more are behind a click
+PRINTED = 7  # digits of a number that is printed exactly
 YES, NO, NOT_JUDGED = "yes", "no", "not judged"
 ABSENT = "not in this build"
 OTHER_SCALE = "another scale"
@@ -336,15 +337,23 @@ def beside_ours(graph: Graph, figure: Figure) -> dict[str, Any] | None:
     sources: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         sources.setdefault(row["source"], []).append(_shown(row))
-    return {"said": in_words(rows), "sources": sources, "open": len(rows) <= SHOWN_ROWS}
+    return {
+        "said": in_words(rows),
+        "sources": sources,
+        "judged": any(row["within"] != NOT_JUDGED for row in rows),
+        "open": len(rows) <= SHOWN_ROWS,
+    }
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, str]:
     counted = "" if row["n"] is None else count(row["n"], row["n_of"])
+    exact = not row["reading"]  # then as printed, not rounded to the digits of an estimate
     return {
         "name": row["number"],
         "place": row["place"],
-        "published": estimate(row["published"], row["reading"] or None),
+        "published": plain(row["published"], PRINTED)
+        if exact
+        else estimate(row["published"], row["reading"]),
         "ours": "" if row["ours"] is None else estimate(row["ours"], row["se"]),
         "counted": counted,
         "ratio": "" if row["ratio"] is None else plain(row["ratio"], 3),
