@@ -28,7 +28,8 @@ from typing import Any
 
 import torch
 from refigure.data.images.images import Images
-from refigure.explain.work import BACKWARD, _count
+from refigure.explain.counting import count
+from refigure.explain.work import BACKWARD
 from refigure.graph.catalogue import import_entry
 from refigure.graph.spec import Spec
 from refigure.models.layers import Statistics
@@ -132,7 +133,7 @@ def stacks(name: str, options: argparse.Namespace, device: torch.device) -> list
     batch = min(batch, options.batch or batch)
     data = images_of(8 * batch, 8, options.size, device)
     about = SimpleNamespace(kind="images", channels=3, size=options.size, classes=CLASSES)
-    counted = _count(model, about)
+    counted = count(model, about)
     rows: list[dict[str, Any]] = []
     for networks in options.networks:
         if networks > 1 and counted.stacking == "single":

@@ -36,7 +36,7 @@ def measured(graph: Graph, paper: str, name: str, draws: int) -> dict | str:
         return f"not built: {', '.join(absent)}"
     tables = {argument: read_parquet(path) for argument, path in files.items()}
     decide, options = function_of(claim.decide, f"{paper} {name}"), options_of(graph, claim)
-    found: dict = {"of": key_of(graph, paper, name), "draws": draws}
+    found: dict = {"of": key_of(graph, paper, name)}
     for kind in KINDS:
         world = claim.worlds.get(kind, {"none": "not written"})
         if "none" in world:
@@ -44,6 +44,7 @@ def measured(graph: Graph, paper: str, name: str, draws: int) -> dict | str:
             continue
         try:
             found[kind] = shares(decide, world, tables, options, draws)
+            found["draws"] = draws
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{paper} {name}: worlds.{kind}: {error}") from error
     return found

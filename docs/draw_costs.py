@@ -28,6 +28,14 @@ SCALES = ("paper", "headline")
 WIDTH = 118
 OPEN, CLOSE = "<!-- costs: written by docs/draw_costs.py -->", "<!-- /costs -->"
 
+BY_NAME = {
+    "pretrain-basin": (
+        "figures/pretrain-basin/pb-f02.pdf",
+        "the grid of torchvision's one ResNet-50 on CIFAR-10 and CIFAR-100",
+    ),
+}
+"""Papers that train only what is asked for by name: such a target, and what it trains."""
+
 BEFORE = {
     "three-regimes": (2425.5, 1541.5),
     "periodic-behavior": (229.4, 221.3),
@@ -46,12 +54,13 @@ ESTIMATES: dict[str, tuple[float, int, str]] = {
     "how-large-lrs": (130, 3, "30 TFLOP/s in bf16 or TF32, one seed"),
     "power-laws": (1720, 1, "40 TFLOP/s"),
     "memory-split": (1725, 1, "40 TFLOP/s"),
+    "pretrain-basin": (395, 2, "1,000 images a second, mixed precision, one target"),
     "contrastive-memorization": (35, 1, "mixed precision, 10,000 images a second"),
     "sparse-gated-rnn": (27, 3, "0.3 ms a cell, one seed"),
     "bayesian-compression-nlp": (16, 3, "a plain loop, one seed"),
 }
 """Paper -> GPU-hours as its specification estimates them, how many times as many networks ours
-has (seeds), and what that assumes."""
+has (seeds; pretrain-basin's targets), and what that assumes."""
 
 WHY = {
     "periodic-behavior": "full-batch descent, 32 hours, is not in the estimate; and a pass with "
@@ -95,7 +104,19 @@ def planned() -> dict[str, Any]:
             "gigabytes": round(disk / 1e9, 1),
             "papers": rows,
         }
+    found["by_name"] = {
+        slug: _asked(f"results/paper/{target}") for slug, (target, _) in BY_NAME.items()
+    }
     return found
+
+
+def _asked(target: str) -> dict[str, Any]:
+    """The cost of one target of `paper`."""
+    one = plan(resolve(Config(ROOT), target), False, DEVICE)
+    return {
+        "networks": sum(row["networks"] for row in one["experiments"]),
+        "hours": round(one["gpu"]["seconds"] / 3600, 1),
+    }
 
 
 # ---------------------------------------------------------------------- pages
@@ -132,10 +153,21 @@ def _wrapped(text: str, indent: str = "") -> list[str]:
     )
 
 
+def _named(kept: Mapping[str, Any], slug: str) -> str:
+    """What a paper costs that trains only what is asked for by name."""
+    target, what = BY_NAME[slug]
+    one = kept["by_name"][slug]
+    return (
+        f"`results/paper/{target}` trains {what}, {one['networks']:,} networks,"
+        f" {_hours(one['hours'])} GPU-hours"
+    )
+
+
 def page(kept: Mapping[str, Any]) -> str:
     """docs/costs.md."""
     paper, headline = kept["paper"], kept["headline"]
     hours = {row["paper"]: row["hours"] for row in paper["papers"]}
+    hours |= {slug: one["hours"] for slug, one in kept["by_name"].items()}
     lines = [
         "# What it costs",
         "",
@@ -154,7 +186,8 @@ def page(kept: Mapping[str, Any]) -> str:
             f"{_hours(paper['hours'])} GPU-hours, {_hours(paper['probes'])} of them probes, and"
             f" {size(1e9 * paper['gigabytes'])} of disk. A network that several papers read counts"
             " for each of them in the table, and once in the sum. pretrain-basin trains only"
-            " experiments that are asked for by name. The small networks of the synthetic task of"
+            " experiments that are asked for by name, and they are not in the sum:"
+            f" {_named(kept, 'pretrain-basin')}. The small networks of the synthetic task of"
             " where-large-lrs train on a CPU and are not in the hours."
         ),
         "",
@@ -176,13 +209,12 @@ def page(kept: Mapping[str, Any]) -> str:
         "## Against the specifications",
         "",
         *_wrapped(
-            "Each specification estimates what its paper costs, some of them for one"
-            " seed. The ratio is of ours, divided by our seeds where theirs is one, to that."
-            " pretrain-basin's says 150 to 420; its networks, of ImageNet's size, are not counted"
-            " here."
+            "Each specification estimates what its paper costs, some of them for one seed or, as"
+            " pretrain-basin's 370 to 420, one target. The ratio is of ours, divided by our seeds"
+            " or targets where theirs is one, to that."
         ),
         "",
-        "| paper | estimate | it assumes | ours | seeds | ratio |",
+        "| paper | estimate | it assumes | ours | seeds or targets | ratio |",
         "|---|---|---|---|---|---|",
     ]
     beyond = []
@@ -232,12 +264,15 @@ def of_paper(kept: Mapping[str, Any], slug: str) -> str:
     row, own = (
         next(row for row in kept[scale]["papers"] if row["paper"] == slug) for scale in SCALES
     )
-    if not row["networks"]:
-        return (
-            "**What `paper` costs**: not counted; its experiments are optional\n"
-            "([costs](../costs.md))."
-        )
     few = f"`headline` {_hours(own['hours'])}" if own["networks"] else "`headline` trains none"
+    if not row["networks"]:
+        return "\n".join(
+            _wrapped(
+                f"**What `paper` costs**: its experiments are trained by name only;"
+                f" {_named(kept, slug)}. {few}. By counted work at assumed rates:"
+                " [costs](../costs.md)."
+            )
+        )
     return "\n".join(
         _wrapped(
             f"**What `paper` costs**: {_hours(row['hours'])} GPU-hours of an"

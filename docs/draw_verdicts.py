@@ -3,7 +3,8 @@
     python docs/draw_verdicts.py [--from results/demo/claims]
 
 With --from the records of that build are kept in docs/verdicts.json first, as far as a page shows
-them. Without it the pages are written from what is kept; a test compares.
+them. Without it the pages are written from what is kept; a test compares. The error rates beside
+them are those of config/error_rates.json.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from refigure.report.error_rates import sentence
 from refigure.report.wording import estimate, threshold
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "docs/verdicts.json"
+RATES = ROOT / "config/error_rates.json"
 PAGES = ROOT / "docs/papers"
 BEGIN, END = "<!-- verdicts: written by docs/draw_verdicts.py -->", "<!-- end of verdicts -->"
 SHOWN = 5  # deciding numbers of a claim; the report has all
@@ -43,8 +46,8 @@ def kept_of(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def paragraph(claim: dict[str, Any]) -> list[str]:
-    """A claim with its verdict, reason and deciding numbers, wrapped."""
+def paragraph(claim: dict[str, Any], rates: dict[str, Any] | None) -> list[str]:
+    """A claim with its verdict, reason, deciding numbers and error rates, wrapped."""
     said = f"**{claim['id']} {claim['verdict']}.** {claim['statement']}"
     if claim["reason"]:
         said += f" *{claim['reason'].rstrip('.')}.*"
@@ -60,13 +63,15 @@ def paragraph(claim: dict[str, Any]) -> list[str]:
         said += f" Numbers: {'; '.join(numbers)}."
     if claim["published"]:
         said += f" On the paper's own numbers it comes out as: {claim['published']}."
+    if rates:
+        said += f" Error rates: {sentence(rates)}."
     said = re.sub(r"(?<=\w)\*(?=\w)", r"\\*", said)
     return textwrap.wrap(
         f"- {said}", WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
     )
 
 
-def block(claims: list[dict[str, Any]]) -> str:
+def block(claims: list[dict[str, Any]], rates: dict[str, Any]) -> str:
     """The verdicts of a paper as Markdown, between the marks."""
     counts = Counter(claim["verdict"] for claim in claims)
     said = ", ".join(f"{counts[word]} {word}" for word in ("holds", "fails", "undecided"))
@@ -76,13 +81,13 @@ def block(claims: list[dict[str, Any]]) -> str:
     ]
     lines += ["differs from one here, it is of an earlier build of a part.", ""]
     for claim in claims:
-        lines += paragraph(claim)
+        lines += paragraph(claim, rates.get(claim["id"]))
     return "\n".join([*lines, END])
 
 
-def written(page: str, claims: list[dict[str, Any]]) -> str:
+def written(page: str, claims: list[dict[str, Any]], rates: dict[str, Any]) -> str:
     """A page with the block in its place: where it stood, or before what is said of `demo`."""
-    made = block(claims)
+    made = block(claims, rates)
     if BEGIN in page:
         return re.sub(
             f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: made, page, flags=re.DOTALL
@@ -91,6 +96,11 @@ def written(page: str, claims: list[dict[str, Any]]) -> str:
     if place is None:
         raise SystemExit("no heading about `demo` to put the verdicts before")
     return f"{page[: place.start()]}## Verdicts at `demo`\n\n{made}\n\n{page[place.start() :]}"
+
+
+def rates_of_demo() -> dict[str, Any]:
+    """Paper -> claim -> its error rates at `demo`, as `benchmarks/verdicts.py` measured them."""
+    return json.loads(RATES.read_text(encoding="utf-8")).get("demo", {})
 
 
 def main() -> None:
@@ -105,9 +115,11 @@ def main() -> None:
     if folder:
         text = json.dumps(kept, indent=1, ensure_ascii=False, sort_keys=False)
         KEPT.write_text(text + "\n", encoding="utf-8")
+    rates = rates_of_demo()
     for slug, claims in kept.items():
         page = PAGES / f"{slug}.md"
-        page.write_text(written(page.read_text(encoding="utf-8"), claims), encoding="utf-8")
+        text = written(page.read_text(encoding="utf-8"), claims, rates.get(slug, {}))
+        page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

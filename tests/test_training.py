@@ -355,6 +355,36 @@ def test_fewer_objects_than_a_batch():
         training(spec(drop_last=True), data=small)
 
 
+@pytest.mark.parametrize(
+    "keys, words",
+    [
+        ("model: {name: vit, patch: 3}", "patch 3 does not divide the image's size 8"),
+        ("model: {name: wide_resnet28, k: 1}", "sphere_sgd needs scale-invariant weights"),
+        ("task: contrastive", "the contrastive task needs an augmentation"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_one_line(tmp_path, keys, words):
+    """What can only be seen beside the data is told as any mistake of the configuration is."""
+    text = f"""
+experiments:
+  odd:
+    base:
+      data: tiny
+      model: {{name: convnet, k: 2}}
+      optimiser: {{name: sphere_sgd, elr: 1.0e-2}}
+      batch: 20
+      epochs: 1
+      {keys}
+    grid: {{seed: [0]}}
+"""
+    lines = text.splitlines()
+    name = keys.split(":")[0]
+    text = "\n".join(line for line in lines if line.strip() == keys or f"{name}:" not in line)
+    graph = prepared(graph_of(project(tmp_path, text)))
+    with pytest.raises(UserError, match=words):
+        trained(graph, "odd")
+
+
 def written(one):
     """The keys of a spec that `spec` takes."""
     return {"optimiser": one.optimiser, "epochs": one.epochs, "seed": one.seed}

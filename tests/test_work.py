@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from refigure.errors import UserError
-from refigure.explain import work
+from refigure.explain import counting, work
 from refigure.explain.holdings import Holdings
 from refigure.explain.plan import plan, text
 from refigure.explain.target import resolve
@@ -21,7 +21,7 @@ IMAGES = {"kind": "images", "channels": 3, "size": 32, "classes": 100}
 
 
 def count(model: dict, **about) -> work.Counted:
-    return work._count(model, SimpleNamespace(**{**IMAGES, **about}))
+    return counting.count(model, SimpleNamespace(**{**IMAGES, **about}))
 
 
 def test_operations_of_an_mlp_are_those_of_its_products():

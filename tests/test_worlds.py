@@ -11,7 +11,8 @@ from refigure.claims.statistics import by_replicate, estimate
 from refigure.claims.verdict import above
 from refigure.claims.worlds import Redrawn, redraw, redrawn, shares
 from refigure.graph.config import Config
-from refigure.graph.lookups import Graph
+from refigure.graph.lookups import ERROR_RATES, Graph
+from refigure.report.error_rates import read_rates, sentence
 from refigure.tables.pools import on_ladder
 
 
@@ -223,6 +224,44 @@ def test_made_up_losses_pass_through_the_rule_of_jumps(world, verdict):
         {"changed": f"periodic_behavior.{world}_periods"}, {"runs": runs}, np.random.default_rng(13)
     )
     assert periodic_behavior.periodic(drawn["runs"], 3).verdict == verdict
+
+
+def test_every_claim_has_measured_error_rates(committed):
+    """At `demo`, by `benchmarks/verdicts.py --write`; a claim without worlds says why."""
+    rates = read_rates(committed / ERROR_RATES)["demo"]
+    graph = Graph(Config(committed), "demo")
+    for paper in graph.built:
+        for name in graph.claims(paper):
+            found = rates[paper][name]
+            assert set(worlds.KINDS) <= set(found), f"{paper} {name}"
+            for kind in worlds.KINDS:
+                if isinstance(found[kind], dict):
+                    wrong = found[kind][worlds.WRONG[kind]]
+                    told = "more than 5 %" in graph.claim(paper, name).conditions
+                    assert wrong <= worlds.BAR or told, f"{paper} {name}: {wrong} of {kind} worlds"
+
+
+def test_error_rates_are_said_in_a_sentence():
+    shares = {"holds": 0.5, "fails": 0.01, "undecided": 0.49}
+    assert sentence({"null": {**shares, "holds": 0.02}, "effect": shares, "draws": 200}) == (
+        "of 200 worlds without the effect it holds in 2.0 %; of 200 with it, it holds in 50.0 % and"
+        " fails in 1.0 %"
+    )
+    assert sentence({"null": "one seed", "effect": "one seed"}) == "no worlds are drawn: one seed"
+    assert sentence({"null": "a bound", "effect": shares, "draws": 9}).startswith(
+        "no world without the effect is drawn: a bound; of 9 with it"
+    )
+
+
+def test_no_rate_is_better_where_all_are_alike():
+    tables = large_lr_world.world()
+    drawn = worlds.draw({"changed": "large_lr.all_alike"}, tables, np.random.default_rng(17))
+    for name, cells in (("finetuned", ["plr", "flr"]), ("averaged", ["plr", "count"])):
+        assert len(drawn[name]) == len(tables[name])
+        level = drawn[name].groupby(cells)["test_accuracy"].mean()
+        assert (level - level.mean()).abs().max() < 1 < tables[name]["test_accuracy"].std()
+    alone = drawn["pretrained"]["test_accuracy"].mean()
+    assert abs(alone - drawn["finetuned"]["test_accuracy"].mean()) < 1
 
 
 def test_every_world_of_the_configuration_can_be_read(committed):

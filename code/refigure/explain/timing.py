@@ -24,10 +24,12 @@ from refigure.graph.catalogue import absent
 from refigure.graph.experiments import Run, Wanted
 from refigure.graph.lookups import Graph
 from refigure.graph.packs import Pack
-from refigure.graph.spec import Spec, canonical, digest
+from refigure.graph.spec import Part, Spec, canonical, digest
 from refigure.report.wording import on_cpu
 from refigure.training.clocks import epoch_is_due
 
+OF_ONE = ("seed", "epochs", "start", "stop", "schedule", "init", "head")
+"""Keys of a spec in which runs may differ whose epochs take equally long."""
 NUMBERS = ("elr", "lr", "wd", "momentum", "radius", "norm")
 """Of an optimiser: their values do not change how long a step takes."""
 
@@ -54,14 +56,16 @@ class Timed:
 
 def same_work(spec: Spec, wanted: Wanted) -> str:
     """Runs of which an epoch takes equally long: equal but for seeds, numbers, length and start."""
-    kept = {
-        key: value
-        for key, value in spec.identity.items()
-        if key not in ("seed", "epochs", "start", "stop", "schedule", "init", "head")
-    }
-    optimiser = {key: value for key, value in spec.optimiser.items() if key not in NUMBERS}
+    texts = [
+        f"{key}:{value.text if isinstance(value, Part) else canonical(value)}"
+        for key, value in spec.told().items()
+        if key not in OF_ONE and key != "optimiser"
+    ]
     held = spec.optimiser.get("momentum", 0) != 0
-    return canonical({**kept, "optimiser": [optimiser, held], "records": sorted(wanted.records)})
+    optimiser = (
+        Part("optimiser", spec.optimiser) if type(spec.optimiser) is dict else spec.optimiser
+    )
+    return " ".join([*texts, optimiser.text_without(NUMBERS), str(held), *sorted(wanted.records)])
 
 
 class Times:
@@ -87,10 +91,13 @@ class Times:
         self.device, self.gpu_here = device, gpu_here
         self.path = graph.config.root / "scratch" / "timing.json"
         self.sources: Counter[str] = Counter()
+        self._works: dict[tuple[str, Wanted], str] = {}
+        self._asks: dict[str, bool] = {}
+        self._seconds: dict[str, float | None] = {}
         self._past = self._read_past()
         self._code: dict[str, Mapping[str, str]] = {}
         self._timed: dict[str, Any] = {}
-        self._counts: dict[str, Timed | None] = {}
+        self._counts: dict[tuple[Any, ...], Timed | None] = {}
         self._lacks: dict[str, bool] = {}
         self._refused = False
         with contextlib.suppress(UserError):  # not there yet, or damaged
@@ -99,9 +106,9 @@ class Times:
 
     # ------------------------------------------------------------------ past jobs
 
-    def _read_past(self) -> dict[str, dict[str, list[float]]]:
+    def _read_past(self) -> dict[Any, dict[str, list[float]]]:
         """Work -> `epoch`: seconds of each, `bytes`: of each network, of all that lies here."""
-        found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        found: dict[Any, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         owned, _ = self.graph.owned
         folders = {name: self.graph.paths.pack(name) for name in self.graph.packs}
         folders |= {name: Path(name) for name in self.holdings.former}
@@ -131,16 +138,26 @@ class Times:
                     found[self._kept(owned[key], wanted)]["bytes"].append(sizes / len(runs))
         return found
 
-    def _kept(self, run: Run, wanted: Wanted) -> str:
-        return canonical([same_work(run.spec, wanted), run.spec.epochs, sorted(wanted.points)])
+    def _work(self, run: Run, wanted: Wanted) -> str:
+        key = run.spec.id, wanted
+        if key not in self._works:
+            self._works[key] = same_work(run.spec, wanted)
+        return self._works[key]
+
+    def _kept(self, run: Run, wanted: Wanted) -> tuple[Any, ...]:
+        return self._work(run, wanted), run.spec.epochs, wanted.points
 
     # ------------------------------------------------------------------ predictions
 
     def seconds(self, run: Run, pack: Pack) -> float | None:
-        """How long one run trains; None where nobody knows."""
-        if self.counts(run):
-            return self._counted_seconds(run, pack)
-        past = self._past.get(same_work(run.spec, pack.wanted), {}).get("epoch")
+        """How long one run trains in its pack; None where nobody knows."""
+        if run.id not in self._seconds:
+            find = self._counted_seconds if self.counts(run) else self._seconds_here
+            self._seconds[run.id] = find(run, pack)
+        return self._seconds[run.id]
+
+    def _seconds_here(self, run: Run, pack: Pack) -> float | None:
+        past = self._past.get(self._work(run, pack.wanted), {}).get("epoch")
         if past:
             self.sources["past"] += 1
             return statistics.median(past) * len(run.own_epochs)
@@ -154,8 +171,10 @@ class Times:
     def counts(self, run: Run) -> bool:
         """Whether a run's work is counted, for a class of devices: it asks for a GPU, and a device
         is asked about or it is of the papers' own size, which nobody trains on a CPU."""
-        asks = self.graph.resources("train", run.experiment)["gpu"]
-        return bool(asks) and self.of_devices
+        name = run.experiment
+        if name not in self._asks:
+            self._asks[name] = bool(self.graph.resources("train", name)["gpu"])
+        return self._asks[name] and self.of_devices
 
     @property
     def of_devices(self) -> bool:
@@ -171,7 +190,7 @@ class Times:
         return device_class(self.graph.config.root, self.device)
 
     def _counted_seconds(self, run: Run, pack: Pack) -> float | None:
-        devices = self._past.get(same_work(run.spec, pack.wanted), {})
+        devices = self._past.get(self._work(run, pack.wanted), {})
         name = self.device_class.name  # torch says more: NVIDIA H100 80GB HBM3
         past = next((devices[key] for key in devices if key.startswith(name)), None)
         if past:
@@ -191,9 +210,7 @@ class Times:
 
         if self._absent(pack):
             return None
-        key = canonical(
-            [same_work(run.spec, pack.wanted), len(pack.runs), pack.stack, run.spec.epochs]
-        )
+        key = self._work(run, pack.wanted), len(pack.runs), pack.stack, run.spec.epochs
         if key not in self._counts:
             self._counts[key] = work.timed(self.graph, run, pack, self.device_class)
         return self._counts[key]
@@ -221,7 +238,7 @@ class Times:
         if pack.name not in self._code:
             self._code[pack.name] = self.graph.training_code(pack)
         made = [self._code[pack.name], self.graph.config.user["device"]]
-        key = digest([same_work(run.spec, pack.wanted), *made])
+        key = digest([self._work(run, pack.wanted), *made])
         if key not in self._timed:
             if not self.may_time or absent(pack.modules):
                 return None

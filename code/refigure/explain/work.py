@@ -1,11 +1,9 @@
-"""How much work training is, counted from shapes, and how long a device takes for it.
+"""How much work training is, and how long a device takes for it.
 
-The operations of one object are counted once an architecture, by torch's own counter on the meta
-device: nothing is computed and no data are read. A backward pass costs twice a forward one. What
-runs step by step, the recurrence of an LSTM, is counted by its closed form.
-
-Time is operations over a sustained rate, and launches of kernels, which the networks of a stack
-share: `config/devices.yaml` states both. Of past jobs on the same device their own times are taken.
+Operations are counted once an architecture (`explain/counting.py`, with torch) and kept in
+`scratch/`. Time is operations over a sustained rate, and launches of kernels, which the networks of
+a stack share: `config/devices.yaml` states both. Of past jobs on the same device their own times
+are taken.
 """
 
 from __future__ import annotations
@@ -19,12 +17,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
-
 from refigure.errors import UserError
+from refigure.explain.counted import Counted
 from refigure.explain.sizes import Shape, shape_of, text_of
 from refigure.explain.timing import Timed, measures
 from refigure.files import read_json, write_json
@@ -35,9 +29,6 @@ from refigure.graph.lookups import Graph
 from refigure.graph.packs import Pack
 from refigure.graph.reading import Keys, read_yaml, suggest
 from refigure.graph.spec import canonical, digest
-from refigure.models.layers import Model, Statistics
-from refigure.models.rnn.lstm import LSTM
-from refigure.training.networks import build_model
 
 FILE = Path("config/devices.yaml")
 KEPT = Path("scratch/work.json")
@@ -104,39 +95,6 @@ def _measured(root: Path, name: str) -> dict[str, float]:
     if found["dry_run"] or not found["device"].startswith(name):
         return {}
     return {kind: float(rate) for kind, rate in found["rates"].items() if kind in KINDS}
-
-
-@dataclass(frozen=True)
-class Counted:
-    """Of one network and one object.
-
-    Args:
-        forward: operations of a forward pass: multiplications and additions, both counted.
-        kernels: launched by one, whatever the batch.
-        parameters: numbers of the network and its moments.
-        stacking: how its networks stack.
-    """
-
-    forward: float
-    kernels: int
-    parameters: int
-    stacking: str
-
-
-class _Kernels(TorchDispatchMode):
-    """Counts operations that are no views."""
-
-    VIEWS = ("view", "reshape", "expand", "select", "slice", "unsqueeze", "squeeze", "transpose")
-    VIEWS += ("permute", "t", "detach", "alias", "as_strided", "unflatten", "split", "empty")
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function.__name__.partition(".")[0].strip("_")
-        self.count += name not in self.VIEWS
-        return function(*args, **(kwargs or {}))
 
 
 def timed(graph: Graph, run: Run, pack: Pack, device: Device) -> Timed | None:
@@ -252,7 +210,9 @@ def _counted(root: Path, model: str, sizes: str) -> Counted:
     key = digest([settings, json.loads(sizes), fingerprint((module,))])
     store = _store(root)
     if key not in store:
-        store[key] = vars(_count(settings, SimpleNamespace(**json.loads(sizes))))
+        from refigure.explain.counting import count  # with torch
+
+        store[key] = vars(count(settings, SimpleNamespace(**json.loads(sizes))))
         with contextlib.suppress(OSError, UserError):  # it is counted anew next time
             (root / KEPT).parent.mkdir(parents=True, exist_ok=True)
             write_json(store, root / KEPT)
@@ -265,44 +225,3 @@ def _store(root: Path) -> dict[str, dict[str, Any]]:
     with contextlib.suppress(UserError):  # not there yet, or damaged
         return read_json(root / KEPT)
     return {}
-
-
-def _count(settings: Mapping[str, Any], about: SimpleNamespace) -> Counted:
-    network = build_model(SimpleNamespace(model=settings, precision="float32"), about)
-    if isinstance(network, LSTM):
-        return _of_lstm(network, about)
-    values = _shapes(network)
-    meta = {name: torch.empty((1, *shape), device="meta") for name, shape in values.items()}
-    moments = Statistics.fresh(network.normalised, 1, torch.device("meta"))
-    shape = (about.channels, about.size, about.size) if about.kind == "images" else (about.inputs,)
-    objects = torch.empty((1, 2, *shape), device="meta")
-    with torch.no_grad(), _Kernels() as kernels, FlopCounterMode(display=False) as counter:
-        network.forward(meta, objects, moments)
-    numbers = sum(shape.numel() for shape in values.values())
-    numbers += 2 * sum(network.normalised.values())
-    return Counted(counter.get_total_flops() / 2, kernels.count, numbers, network.stacking)
-
-
-def _shapes(network: Model) -> dict[str, torch.Size]:
-    """The shapes of a network's parameters, without drawing numbers where that can be had."""
-    source = torch.Generator().manual_seed(0)
-    try:
-        with FakeTensorMode():
-            values = network.initial(source, source)
-    except RuntimeError:  # it reads a number that it drew, as torchvision's initialisation does
-        values = network.initial(source, source)
-    return {name: value.shape for name, value in values.items()}
-
-
-def _of_lstm(network: LSTM, about: SimpleNamespace) -> Counted:
-    """Of a sequence: four gates at each step, and the last layer where something is predicted.
-
-    A language model's inputs are rows that are looked up, not multiplied.
-    """
-    inputs = 0 if network.embedding is None else network.inputs
-    step = 2 * 4 * network.hidden * (inputs + network.hidden)
-    head = 2 * network.hidden * network.outputs
-    heads = about.length if network.embedding is None else 1
-    forward = about.length * step + heads * head
-    numbers = sum(torch.Size(shape).numel() for shape in network.shapes.values())
-    return Counted(forward, 12 * about.length + 60, 2 * numbers, "native")

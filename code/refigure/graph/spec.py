@@ -240,6 +240,7 @@ class Part(dict):
         super().__init__(value)
         self.key = key
         self._with: dict[tuple[str, Any], Part] = {}
+        self._without: dict[tuple[str, ...], str] = {}
 
     @cached_property
     def brief(self) -> dict[str, Any]:
@@ -257,6 +258,13 @@ class Part(dict):
     def text(self) -> str:
         """The canonical text of `brief`."""
         return canonical(self.brief)
+
+    def text_without(self, keys: tuple[str, ...]) -> str:
+        """The canonical text of all of it but some keys; made once."""
+        if keys not in self._without:
+            rest = {key: value for key, value in self.items() if key not in keys}
+            self._without[keys] = canonical(rest)
+        return self._without[keys]
 
     @cached_property
     def is_default(self) -> bool:
@@ -345,10 +353,11 @@ class Spec:
         """What the id is made of: the keys that differ from their default, and nothing else."""
         return {
             key: value.brief if isinstance(value, Part) else value
-            for key, value in self._told().items()
+            for key, value in self.told().items()
         }
 
-    def _told(self) -> dict[str, Any]:
+    def told(self) -> dict[str, Any]:
+        """The keys that differ from their default, with the values that they have here."""
         told: dict[str, Any] = {"data": self.data}
         for key in PARTS:
             value = getattr(self, key)
@@ -370,7 +379,7 @@ class Spec:
         # `digest(self.identity)`, from the texts of its parts, which many runs share
         texts = [
             f'"{key}":{value.text if type(value) is Part else canonical(value)}'
-            for key, value in sorted(self._told().items())
+            for key, value in sorted(self.told().items())
         ]
         return _digits(f"{{{','.join(texts)}}}", ID_DIGITS)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from refigure.claims.worlds import KINDS, WRONG
+from refigure.claims.verdict import FAILS, HOLDS
 from refigure.files import read_json
 from refigure.graph.lookups import VERDICT, Graph, module_of
 from refigure.graph.provenance import Provenance
@@ -29,18 +29,43 @@ def key_of(graph: Graph, paper: str, name: str) -> str:
 
 
 def said(graph: Graph, rates: Mapping[str, Any], paper: str, name: str) -> str:
-    """A claim's error rates in a sentence; empty where none were measured."""
+    """A claim's error rates in a sentence without its full stop; empty where none were measured."""
     found = rates.get(graph.scale.name, {}).get(paper, {}).get(name)
     if not found:
         return ""
-    words = []
-    for kind in KINDS:
-        if isinstance(found[kind], str):
-            words.append(f"no {kind} world ({found[kind]})")
-        else:
-            share = found[kind][WRONG[kind]]
-            words.append(f"{WRONG[kind]} in {share:.1%} of {found['draws']} {kind} worlds")
-    text = "; ".join(words)
+    text = sentence(found)
     if found["of"] != key_of(graph, paper, name):
         text += " (measured for an earlier form of this predicate)"
     return text
+
+
+def sentence(found: Mapping[str, Any]) -> str:
+    """How often a predicate is wrong, and how often it sees an effect that is there.
+
+    Args:
+        found: of a claim: for each kind of world the shares of its verdicts, or why there is no
+            such world; draws, of a world.
+    """
+    null, effect = found["null"], found["effect"]
+    if isinstance(null, str) and null == effect:
+        return f"no worlds are drawn: {null}"
+    words = []
+    if isinstance(null, str):
+        words.append(f"no world without the effect is drawn: {null}")
+    else:
+        words.append(
+            f"of {found['draws']} worlds without the effect it holds in {percent(null[HOLDS])}"
+        )
+    if isinstance(effect, str):
+        words.append(f"no world with it is drawn: {effect}")
+    else:
+        words.append(
+            f"of {found['draws']} with it, it holds in {percent(effect[HOLDS])}"
+            f" and fails in {percent(effect[FAILS])}"
+        )
+    return "; ".join(words)
+
+
+def percent(share: float) -> str:
+    """A share as the pages write it."""
+    return f"{100 * share:.1f} %"

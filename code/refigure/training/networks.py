@@ -44,7 +44,7 @@ def build_model(spec: Spec, data: Any) -> Model:
     keyword ones are the spec's. A module of several models has a function of each one's name.
 
     Raises:
-        UserError: the data have not what the model needs.
+        UserError: the data have not what the model needs, or the model refuses them or its keys.
     """
     settings = dict(spec.model)
     name = settings.pop("name")
@@ -59,5 +59,8 @@ def build_model(spec: Spec, data: Any) -> Model:
         if not hasattr(data, need):
             kind = type(data).__name__.lower()
             raise UserError(f"model '{name}' needs '{need}' of its data, which {kind} have not")
-    model = build(*(getattr(data, need) for need in needs), **settings)
+    try:
+        model = build(*(getattr(data, need) for need in needs), **settings)
+    except ValueError as error:
+        raise UserError(f"model '{name}': {error}") from error
     return model if spec.precision == "float32" else Autocast(model)

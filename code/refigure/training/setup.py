@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from refigure.errors import UserError
 from refigure.graph.catalogue import import_entry
 from refigure.graph.experiments import Run, Wanted
 from refigure.models.layers import Statistics
@@ -36,7 +37,24 @@ def setup(
         wanted: what they leave behind.
         parents: parent run id -> the folder of its pack.
         device: where to compute.
+
+    Raises:
+        UserError: model, task, optimiser or augmentation do not go with each other or the data.
     """
+    try:
+        return _setup(runs, points, data, wanted, parents, device)
+    except ValueError as error:
+        raise UserError(f"experiment {runs[0].experiment}: {error}") from error
+
+
+def _setup(
+    runs: Sequence[Run],
+    points: Sequence[dict[str, Tensor]],
+    data: Any,
+    wanted: Wanted,
+    parents: Mapping[str, Path],
+    device: torch.device,
+) -> Training:
     specs = [run.spec for run in runs]
     model = build_model(specs[0], data)
     task = import_entry("task", specs[0].task["name"])

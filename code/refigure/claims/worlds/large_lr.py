@@ -61,6 +61,17 @@ def obeying(tables: Tables, rng: np.random.Generator, restart: float = 0.0) -> d
 off_by_the_bound = partial(obeying, restart=WORST)
 
 
+def all_alike(tables: Tables, rng: np.random.Generator) -> dict:
+    """Every accuracy about one level: no rate, fine-tuned or averaged or alone, is better."""
+    found = {}
+    for name, frame in tables.items():
+        kind = name.split("_")[0]
+        if kind in ACCURACIES and len(frame):
+            bounds = tables[name.replace(kind, "bounds", 1)]
+            found[name] = _levelled(frame, bounds, kind, lambda rows: np.full(len(rows), 75.0), rng)
+    return found
+
+
 def last_stage(tables: Tables, rng: np.random.Generator) -> dict:
     """C9: 2A after 2B is as 2A, and 2B alone is five points worse."""
     how = Redrawn(("start", "flr"), ("test_accuracy",), flat=("start",))
