@@ -214,7 +214,7 @@ def test_ctrl_c_keeps_what_is_trained_and_the_next_start_goes_on(tmp_path):
 
 
 def test_a_temporary_folder_that_does_not_exist_is_not_needed(shop, tmp_path):
-    """A table and a figure, whose job starts a kernel, with TMPDIR where no folder is."""
+    """A table and a figure are made with TMPDIR where no folder is."""
     root = copied(shop, tmp_path / "elsewhere")
     shutil.rmtree(root / "results/tiny/packs")
     shutil.rmtree(root / "results/tiny/tables")
