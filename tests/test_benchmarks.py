@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = sorted((ROOT / "benchmarks").glob("*.py"))
+FOLDERS = [path.parent for path in (ROOT / "benchmarks").glob("*/__main__.py")]
+SCRIPTS = sorted([*(ROOT / "benchmarks").glob("*.py"), *FOLDERS])
 NUMBER = r"\d+(\.\d+)?"
 TARGET = "results/tiny/tables/lines.parquet"
 
