@@ -320,7 +320,8 @@ def test_a_real_queue(tmp_path):
         return until(lambda: len(listed(state)) == 2 and listed(state), f"two jobs {state}")
 
     def preempt() -> None:
-        urgent = slurm.said("sbatch", "--parsable", "-p", "urgent", "--gpus=2", "--wrap", "true")
+        words = ["sbatch", "--parsable", "--output=/dev/null", "-p", "urgent", "--gpus=2"]
+        urgent = slurm.said(*words, "--wrap", "true")
         until(lambda: "COMPLETED" in shown(urgent.stdout.strip()), "an urgent job")
 
     def shown(id_: str) -> str:

@@ -162,3 +162,10 @@ def test_nothing_is_computed_to_count(monkeypatch):
     )
     count({"name": "mlp", "k": 16, "layers": 2}, channels=1, size=8, classes=10)
     assert set(seen) <= {"meta"}
+
+
+def test_building_a_network_is_not_counted_as_a_pass_of_it():
+    """ResNet-50: 53 convolutions and normalisations, 49 ReLUs, 16 sums and what is around them."""
+    first = count({"name": "resnet50"}, channels=3, size=64)
+    assert first == count({"name": "resnet50"}, channels=3, size=64)
+    assert first.kernels < 2 * (53 + 53 + 49 + 16)

@@ -53,8 +53,11 @@ def count(settings: Mapping[str, Any], about: SimpleNamespace) -> Counted:
     moments = Statistics.fresh(network.normalised, 1, torch.device("meta"))
     shape = (about.channels, about.size, about.size) if about.kind == "images" else (about.inputs,)
     objects = torch.empty((1, 2, *shape), device="meta")
-    with torch.no_grad(), _Kernels() as kernels, FlopCounterMode(display=False) as counter:
+    with torch.no_grad():
+        # What a model makes at its first pass is not counted: torchvision's build their layers.
         network.forward(meta, objects, moments)
+        with _Kernels() as kernels, FlopCounterMode(display=False) as counter:
+            network.forward(meta, objects, moments)
     numbers = sum(shape.numel() for shape in values.values())
     numbers += 2 * sum(network.normalised.values())
     return Counted(counter.get_total_flops() / 2, kernels.count, numbers, network.stacking)

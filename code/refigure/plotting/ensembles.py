@@ -98,6 +98,7 @@ def heat_map(axes: Axes, cells: pd.DataFrame, title: str) -> mpl.collections.Qua
     Source: power-laws, section 0.
     """
     axes.set_title(title, fontsize=10)
+    cells = cells.dropna(subset=["value"])
     if not len(cells):
         empty(axes)
         return None
