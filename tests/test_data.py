@@ -270,6 +270,31 @@ def test_a_file_that_is_no_image_is_refused(tmp_path):
     refused(packed(tmp_path / "bad.tar", files), "9.png' is not a readable image")
 
 
+def damaged_images():
+    """Name -> bytes of a picture that was cut short, is something else, or is empty."""
+    picture = Image.fromarray(np.random.default_rng(3).integers(0, 255, (40, 40, 3), np.uint8))
+    for kind, ending in (("JPEG", "jpg"), ("PNG", "png"), ("TIFF", "tiff"), ("WEBP", "webp")):
+        stream = io.BytesIO()
+        picture.save(stream, kind)
+        yield f"9.{ending}", stream.getvalue()[: len(stream.getvalue()) // 2]
+    stream = io.BytesIO()
+    picture.save(stream, "BMP")
+    yield "10.bmp", stream.getvalue()[:60]
+    yield "11.png", b""
+    yield "12.jpg", b"<!DOCTYPE html><html><body>404 Not Found</body></html>"
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    wrong = bytearray(stream.getvalue())
+    wrong[wrong.index(b"IDAT") + 10] ^= 0xFF
+    yield "13.png", bytes(wrong)
+
+
+@pytest.mark.parametrize(("name", "content"), list(damaged_images()), ids=lambda one: str(one)[:8])
+def test_a_damaged_image_is_one_line_with_its_file(tmp_path, name, content):
+    tree = unpacked(tmp_path / "tree", TREE | {f"things/train/dog/{name}": content})
+    refused(tree, "is not a readable image", name)
+
+
 def test_a_class_only_in_test_is_refused(tmp_path):
     files = TREE | {"things/test/eel/1.png": png()}
     refused(packed(tmp_path / "bad.tar", files), "class 'eel' is in test but not in train")
