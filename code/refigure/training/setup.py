@@ -42,34 +42,23 @@ def setup(
         UserError: model, task, optimiser or augmentation do not go with each other or the data.
     """
     try:
-        return _setup(runs, points, data, wanted, parents, device)
+        specs = [run.spec for run in runs]
+        model = build_model(specs[0], data)
+        task = import_entry("task", specs[0].task["name"])
+        take = import_entry("start", specs[0].take)
+        start = take.begin(list(runs), list(points), model, parents, device)
+        stack = Stack(model, start.values, frozen_groups(specs[0]), device)
+        statistics = Statistics.fresh(model.normalised, len(runs), device)
+        if start.moments:
+            statistics.running = start.moments
+        return Training(
+            task.build(model, data, specs, [stream_of(run) for run in runs]),
+            specs,
+            stack,
+            statistics,
+            Points(wanted.points, wanted.states),
+            [json.loads(record) for record in sorted(wanted.records)],
+            start.beginning,
+        )
     except ValueError as error:
         raise UserError(f"experiment {runs[0].experiment}: {error}") from error
-
-
-def _setup(
-    runs: Sequence[Run],
-    points: Sequence[dict[str, Tensor]],
-    data: Any,
-    wanted: Wanted,
-    parents: Mapping[str, Path],
-    device: torch.device,
-) -> Training:
-    specs = [run.spec for run in runs]
-    model = build_model(specs[0], data)
-    task = import_entry("task", specs[0].task["name"])
-    take = import_entry("start", specs[0].take)
-    start = take.begin(list(runs), list(points), model, parents, device)
-    stack = Stack(model, start.values, frozen_groups(specs[0]), device)
-    statistics = Statistics.fresh(model.normalised, len(runs), device)
-    if start.moments:
-        statistics.running = start.moments
-    return Training(
-        task.build(model, data, specs, [stream_of(run) for run in runs]),
-        specs,
-        stack,
-        statistics,
-        Points(wanted.points, wanted.states),
-        [json.loads(record) for record in sorted(wanted.records)],
-        start.beginning,
-    )
