@@ -26,6 +26,7 @@ KEPT, PAGE = ROOT / "docs/costs.json", ROOT / "docs/costs.md"
 DEVICE = "h100"
 SCALES = ("paper", "headline")
 WIDTH = 118
+CHEAPEST = 3
 OPEN, CLOSE = "<!-- costs: written by docs/draw_costs.py -->", "<!-- /costs -->"
 
 BY_NAME = {
@@ -82,7 +83,6 @@ def planned() -> dict[str, Any]:
         one = plan(resolve(Config(ROOT), f"results/{scale}/all"), False, DEVICE)
         rows = []
         for row in one["papers"]:
-            cheap = list(row["figures"].items())[:3]
             rows.append(
                 {
                     "paper": row["paper"],
@@ -91,7 +91,9 @@ def planned() -> dict[str, Any]:
                     "not_counted": row["unknown"],
                     "gigabytes": round(row["bytes"] / 1e9, 2),
                     "longest": round(row["longest"] / 3600, 1),
-                    "cheapest": {name: round(seconds / 3600, 1) for name, seconds in cheap},
+                    "figures": {
+                        name: round(seconds / 3600, 1) for name, seconds in row["figures"].items()
+                    },
                 }
             )
         gpu = one["gpu"]
@@ -126,8 +128,10 @@ def _hours(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
-def _cheapest(row: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {_hours(hours)}" for name, hours in row["cheapest"].items()) or "-"
+def _figures(row: Mapping[str, Any], most: int | None = None) -> str:
+    """The figures of a paper with their GPU-hours, cheapest first."""
+    shown = list(row["figures"].items())[:most]
+    return ", ".join(f"{name} {_hours(hours)}" for name, hours in shown) or "-"
 
 
 def _table(found: Mapping[str, Any]) -> list[str]:
@@ -142,7 +146,7 @@ def _table(found: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"| {row['paper']} | {row['networks']:,} |"
             f" {_hours(row['hours'])} | {size(1e9 * row['gigabytes'])} |"
-            f" {_hours(row['longest'])} | {_cheapest(row)} |"
+            f" {_hours(row['longest'])} | {_figures(row, CHEAPEST)} |"
         )
     return lines
 
@@ -199,6 +203,21 @@ def page(kept: Mapping[str, Any]) -> str:
             " k = 453, 41.6. The latter outlast their job: ask for more `runtime`, or start again,"
             " and they go on from their state."
         ),
+        "",
+        "## Every figure",
+        "",
+        *_wrapped(
+            "GPU-hours of all that a figure at `paper` trains when it is asked for alone, with what"
+            " its networks start from; figures share networks, so they do not add up. One that is"
+            " not listed trains nothing on a GPU."
+        ),
+        "",
+        *[
+            line
+            for row in paper["papers"]
+            if row["figures"]
+            for line in _wrapped(f"- **{row['paper']}**: {_figures(row)}", "  ")
+        ],
         "",
         "## `headline`",
         "",
@@ -277,7 +296,8 @@ def of_paper(kept: Mapping[str, Any], slug: str) -> str:
         _wrapped(
             f"**What `paper` costs**: {_hours(row['hours'])} GPU-hours of an"
             f" {kept['paper']['device']} for {row['networks']:,} networks; cheapest figures:"
-            f" {_cheapest(row)}. {few}. By counted work at assumed rates: [costs](../costs.md)."
+            f" {_figures(row, CHEAPEST)}. {few}. By counted work at assumed rates:"
+            " [costs](../costs.md)."
         )
     )
 
