@@ -48,7 +48,8 @@ def test_headline_trains_for_every_paper(headline):
 def test_headline_reads_no_data_that_it_trains_nothing_on(committed):
     """IMDb would be downloaded, and its word vectors asked for, by a table that lists all tasks."""
     graph = Graph(Config(committed), "headline")
-    jobs = Steps(graph).chain([f for slug in graph.built for f in Steps(graph).of_paper(slug)])
+    steps = Steps(graph)
+    jobs = steps.chain([file for slug in graph.built for file in steps.of_paper(slug)])
     prepared = [job.names[0] for job in jobs.values() if job.rule == "prepare"]
     sources = {graph.recipes[name].get("source") for name in prepared} - {None}
     assert sources == {"cifar10", "cifar100", "ptb"}

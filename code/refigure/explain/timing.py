@@ -24,12 +24,13 @@ from refigure.graph.catalogue import absent
 from refigure.graph.experiments import Run, Wanted
 from refigure.graph.lookups import Graph
 from refigure.graph.packs import Pack
-from refigure.graph.spec import Part, Spec, canonical, digest
+from refigure.graph.spec import Part, Spec, digest
 from refigure.report.wording import on_cpu
 from refigure.training.clocks import epoch_is_due
 
-OF_ONE = ("seed", "epochs", "start", "stop", "schedule", "init", "head")
-"""Keys of a spec in which runs may differ whose epochs take equally long."""
+OF_ONE = ("seed", "epochs", "start", "stop", "schedule", "init", "head", "optimiser")
+"""Keys of a spec in which runs may differ whose epochs take equally long; of an optimiser only
+`NUMBERS` may."""
 NUMBERS = ("elr", "lr", "wd", "momentum", "radius", "norm")
 """Of an optimiser: their values do not change how long a step takes."""
 
@@ -56,16 +57,12 @@ class Timed:
 
 def same_work(spec: Spec, wanted: Wanted) -> str:
     """Runs of which an epoch takes equally long: equal but for seeds, numbers, length and start."""
-    texts = [
-        f"{key}:{value.text if isinstance(value, Part) else canonical(value)}"
-        for key, value in spec.told().items()
-        if key not in OF_ONE and key != "optimiser"
-    ]
+    kept = [f"{key}:{text}" for key, text in spec.texts().items() if key not in OF_ONE]
     held = spec.optimiser.get("momentum", 0) != 0
-    optimiser = (
-        Part("optimiser", spec.optimiser) if type(spec.optimiser) is dict else spec.optimiser
-    )
-    return " ".join([*texts, optimiser.text_without(NUMBERS), str(held), *sorted(wanted.records)])
+    optimiser = spec.optimiser
+    if type(optimiser) is not Part:
+        optimiser = Part("optimiser", optimiser)
+    return " ".join([*kept, optimiser.text_without(NUMBERS), str(held), *sorted(wanted.records)])
 
 
 class Times:

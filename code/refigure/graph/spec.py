@@ -373,14 +373,18 @@ class Spec:
                 told[key] = value
         return told
 
+    def texts(self) -> dict[str, str]:
+        """The canonical text of each key that differs from its default."""
+        return {
+            key: value.text if type(value) is Part else canonical(value)
+            for key, value in self.told().items()
+        }
+
     @cached_property
     def id(self) -> str:
         """The run's identity: the digest of its canonical text."""
         # `digest(self.identity)`, from the texts of its parts, which many runs share
-        texts = [
-            f'"{key}":{value.text if type(value) is Part else canonical(value)}'
-            for key, value in sorted(self.told().items())
-        ]
+        texts = [f'"{key}":{text}' for key, text in sorted(self.texts().items())]
         return _digits(f"{{{','.join(texts)}}}", ID_DIGITS)
 
     @property

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 from pyarrow import ArrowException
-from scipy.special import stdtrit
 
 from refigure.claims.published import SUFFIX, read_published
+from refigure.claims.statistics import quantile
 from refigure.errors import UserError
 from refigure.files import read_parquet
 from refigure.graph.lookups import Graph
@@ -162,7 +162,7 @@ def is_within(ours: Ours, one: Printed) -> bool:
     reach = one.reading
     if ours.se is not None:
         freedom = math.inf if ours.n is None else ours.n - 1
-        reach += ours.se * (1.96 if math.isinf(freedom) else stdtrit(freedom, 0.975))
+        reach += ours.se * quantile(freedom, 0.975)
     # What the two texts of one number differ by in binary is no difference.
     return bool(abs(ours.value - one.value) <= reach + 1e-9 * abs(one.value))
 
